@@ -1,0 +1,99 @@
+#!/bin/bash
+# Finds, fetches and unpacks the stock Debian kernel: the packages of one version in one tree.
+#   kernel.sh           prints the path of the tree
+#   kernel.sh release   prints its release, like 7.3.4+deb13-amd64
+# STTCP_KERNEL=<release> chooses another release than the newest of the backports.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+# private_apt COMMAND [ARG...]: apt-get or apt-cache on Debian 13's archive, apart from the host's own lists.
+private_apt() {
+    local command=$1 dir=$STTCP_CACHE/apt
+    shift
+    mkdir -p "$dir"/{lists/partial,archives/partial}
+    [[ -e $dir/status ]] || : >"$dir/status"
+    [[ -s $dir/sources.list ]] || sources >"$dir/sources.list"
+    "$command" -q -o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir" \
+        -o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root \
+        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
+}
+
+# newest: asks the archive, at most once a day; without a network, the last answer stands.
+newest() {
+    local last=$STTCP_CACHE/kernel.release lock release
+    mkdir -p "$STTCP_CACHE"
+    exec {lock}>"$STTCP_CACHE/apt.lock"
+    flock "$lock"
+    if [[ -z $(find "$last" -mmin -1440 2>/dev/null) ]]; then
+        say "looking up the kernel of $STTCP_SUITE-backports ..."
+        sources >"$STTCP_CACHE/sources.new" && mv "$STTCP_CACHE/sources.new" "$STTCP_CACHE/apt-sources"
+        mkdir -p "$STTCP_CACHE/apt"
+        cp "$STTCP_CACHE/apt-sources" "$STTCP_CACHE/apt/sources.list"
+        if private_apt apt-get update -qq >&2 &&
+            release=$(private_apt apt-cache show "linux-image-amd64/$STTCP_SUITE-backports" |
+                sed -n 's/^Depends:.* linux-image-\([0-9][^ ,]*\) .*/\1/p' | head -1) && [[ -n $release ]]; then
+            printf '%s\n' "$release" >"$last.new"
+            mv "$last.new" "$last"
+        elif [[ -s $last ]]; then
+            say "no answer from the mirror: staying with kernel $(<"$last")"
+        else
+            die "cannot look up the kernel: check that apt-get update works here (network, proxy)"
+        fi
+    fi
+    cat "$last"
+}
+
+# fetch DIR RELEASE: the packages, unpacked; vmlinuz, config, Module.symvers and source.tar.xz as links at the top.
+fetch() {
+    local dir=$1 release=$2 packages version
+    need_disk 8
+    say "fetching kernel $release ..."
+    # Which packages a kernel is cut into differs between versions.
+    packages=$(private_apt apt-cache pkgnames linux- |
+        grep -E "^linux-(image|binary|modules|base|headers)-${release//+/\\+}\$") ||
+        die "no kernel $release in $STTCP_SUITE-backports: set STTCP_KERNEL to a release that linux-image packages carry"
+    version=$(private_apt apt-cache show "linux-image-$release" | sed -n 's/^Version: //p' | head -1)
+    mkdir "$dir/deb"
+    # shellcheck disable=SC2086 # one word each
+    (cd "$dir/deb" && private_apt apt-get download -qq $packages \
+        "linux-source-$(cut -d. -f1,2 <<<"$release")=$version" >&2) ||
+        die "cannot download kernel $release and its source: check the network"
+    for deb in "$dir"/deb/*.deb; do
+        dpkg-deb -x "$deb" "$dir"
+        rm "$deb"
+    done
+    rmdir "$dir/deb"
+    # On a merged-usr tree /lib is a link; the packages agree with that or not, by age.
+    if [[ -d $dir/lib/modules ]]; then
+        mkdir -p "$dir/usr/lib"
+        cp -al "$dir/lib/." "$dir/usr/lib/"
+        rm -r "$dir/lib"
+    fi
+    link "$dir" vmlinuz "boot/vmlinuz-$release" "usr/lib/modules/$release/vmlinuz" "usr/lib/linux/vmlinuz-$release"
+    link "$dir" config "usr/lib/modules/$release/config" "boot/config-$release"
+    link "$dir" Module.symvers "usr/src/linux-headers-$release/Module.symvers" "usr/lib/modules/$release/build/Module.symvers"
+    link "$dir" source.tar.xz "usr/src/linux-source-$(cut -d. -f1,2 <<<"$release").tar.xz"
+    printf '%s\n' "$release" >"$dir/release"
+}
+
+# link DIR NAME CANDIDATE...
+link() {
+    local dir=$1 name=$2 candidate
+    shift 2
+    for candidate; do
+        if [[ -f $dir/$candidate ]]; then
+            ln -s "$candidate" "$dir/$name"
+            return
+        fi
+    done
+    die "the kernel packages hold no $name (looked for $*)"
+}
+
+need debian-archive-keyring
+release=${STTCP_KERNEL:-$(newest)}
+case ${1-} in
+release) printf '%s\n' "$release" ;;
+"") artefact kernel "$(key "$0" "$release")" fetch "$release" ;;
+*) die "usage: kernel.sh [release]" ;;
+esac

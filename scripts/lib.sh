@@ -1,0 +1,122 @@
+# shellcheck shell=bash
+# What every script here shares: messages, the cache, host packages, Debian's mirror.
+# Source it after `set -euo pipefail`.
+
+# A failure inside "$(...)" must count as well.
+shopt -s inherit_errexit
+
+STTCP_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+STTCP_CACHE=${STTCP_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/sttcp}
+STTCP_SUITE=trixie
+STTCP_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+: "${STTCP_T0:=$EPOCHSECONDS}"
+export STTCP_T0 STTCP_TOP STTCP_CACHE STTCP_SUITE
+
+# Progress goes to stderr: the standard output of a script is its answer.
+say() {
+    printf '[%3d s] %s\n' $((EPOCHSECONDS - STTCP_T0)) "$*" >&2
+}
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# key WORD...: a short name for what an artefact is made from. A word that names a file stands for its content.
+key() {
+    local word
+    for word; do
+        if [[ -f $word ]]; then
+            cat "$word"
+        else
+            printf '%s\n' "$word"
+        fi
+    done | sha256sum | cut -c1-12
+}
+
+# artefact NAME KEY BUILDER [ARG...]: prints the path of $STTCP_CACHE/NAME-KEY. If it is not there, calls
+# `BUILDER DIR ARG...` in an empty temporary directory's name and renames the result into place when it is whole.
+# A lock for each NAME keeps two checkouts from building at once; keys unused for two days are removed.
+artefact() {
+    local name=$1 path=$STTCP_CACHE/$1-$2 builder=$3 tmp lock old
+    shift 3
+    mkdir -p "$STTCP_CACHE"
+    if [[ ! -e $path ]]; then
+        exec {lock}>"$STTCP_CACHE/$name.lock"
+        flock -n "$lock" || { say "waiting for another build of $name ..." && flock "$lock"; }
+        if [[ ! -e $path ]]; then
+            rm -rf --one-file-system "$STTCP_CACHE/tmp.$name".*
+            tmp=$(mktemp -d "$STTCP_CACHE/tmp.$name.XXXXXX")
+            chmod 755 "$tmp"
+            "$builder" "$tmp" "$@" {lock}>&- >&2
+            mv "$tmp" "$path"
+            while read -r old; do
+                [[ $old == "$path" ]] || rm -rf --one-file-system "$old"
+            done < <(find "$STTCP_CACHE" -maxdepth 1 -name "$name-*" -mmin +2880)
+        fi
+        exec {lock}>&-
+    fi
+    touch -c "$path"
+    printf '%s\n' "$path"
+}
+
+need_root() {
+    [[ $EUID -eq 0 ]] || die "not root: run it as root (it makes mounts, namespaces and a Debian tree)"
+}
+
+need_debian() {
+    command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
+        die "no apt-get: run it on Debian (12 or later) or in a Debian container"
+}
+
+# need_disk GIB: checks the cache's file system.
+need_disk() {
+    local free
+    mkdir -p "$STTCP_CACHE"
+    free=$(df --output=avail -BG "$STTCP_CACHE" | tr -dc '0-9\n' | tail -1)
+    [[ $free -ge $1 ]] || die "only $free GiB free under $STTCP_CACHE: free $1 GiB or set XDG_CACHE_HOME to a larger disk"
+}
+
+# need PACKAGE...: installs the host packages that are missing.
+need() {
+    local package missing=() log
+    for package; do
+        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || missing+=("$package")
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    need_root
+    need_debian
+    say "installing host packages: ${missing[*]} ..."
+    log=$(mktemp)
+    apt-get update -qq >"$log" 2>&1 ||
+        die "apt-get update failed: check the network and apt's sources ($(tail -1 "$log"))"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 \
+        "${missing[@]}" >"$log" 2>&1 ||
+        die "apt-get install ${missing[*]} failed: install them by hand ($(grep '^E:' "$log" | tail -1))"
+    rm -f "$log"
+}
+
+# sources: the apt sources of Debian 13 with its backports, on the mirrors that the host itself uses.
+sources() {
+    local main security list
+    list=$(mirrors)
+    main=$(sed -n 's/ Debian$//p' <<<"$list" | head -1)
+    security=$(sed -n 's/ Debian-Security$//p' <<<"$list" | head -1)
+    [[ -n $main ]] || die "apt knows no Debian mirror: give apt a source of Debian's main archive and run apt-get update"
+    printf 'deb [signed-by=%s] %s %s main\n' \
+        "$STTCP_KEYRING" "$main" "$STTCP_SUITE" \
+        "$STTCP_KEYRING" "$main" "$STTCP_SUITE-updates" \
+        "$STTCP_KEYRING" "$main" "$STTCP_SUITE-backports"
+    [[ -z $security ]] || printf 'deb [signed-by=%s] %s %s main\n' "$STTCP_KEYRING" "$security" "$STTCP_SUITE-security"
+}
+
+# mirrors: "address label" of each archive that apt has an index of.
+mirrors() {
+    # shellcheck disable=SC2016 # apt's variables
+    local format='$(REPO_URI) $(LABEL)'
+    need_debian
+    if ! apt-get indextargets --format "$format" 'Created-By: Packages' 'Origin: Debian' | grep .; then
+        apt-get update -qq >&2 || die "apt-get update failed: check the network and apt's sources"
+        apt-get indextargets --format "$format" 'Created-By: Packages' 'Origin: Debian'
+    fi | sort -u
+}

@@ -1,0 +1,101 @@
+# shellcheck shell=bash
+# QEMU guests: how to boot one and how to judge its log. Source it after lib.sh.
+#
+# A guest has a directory:
+#   share/       seen by the guest as /share (9p, both ways)
+#   console      the kernel's log
+#   cmd.in       names of scripts to run, see tests/guest/init
+#   monitor.in   QEMU's own monitor; monitor.log has its answers
+#   pid          of QEMU
+
+# boot DIR [-m MIB] [-c CPUS] [-j JOB] [-a APPEND] [-h HOSTNAME] [-n TAP,MAC]... [-t SECONDS] [-- QEMU_ARGUMENT...]
+# Replaces the shell that calls it by QEMU: call it in the background. The job's output comes out as standard output,
+# which must be a pipe.
+boot() {
+    local dir=$1 memory=512 cpus=1 append='' limit=600 port option OPTIND=1 OPTARG pipe machine=() number=0
+    shift
+    while getopts m:c:j:a:h:n:t: option; do
+        case $option in
+        m) memory=$OPTARG ;;
+        c) cpus=$OPTARG ;;
+        j) append+=" sttcp.job=$OPTARG" ;;
+        a) append+=" $OPTARG" ;;
+        h) append+=" sttcp.hostname=$OPTARG" ;;
+        n)
+            machine+=(-netdev "tap,id=n$number,ifname=${OPTARG%,*},script=no,downscript=no,vhost=off"
+                -device "virtio-net-pci,netdev=n$number,mac=${OPTARG#*,},romfile=")
+            number=$((number + 1))
+            ;;
+        t) limit=$OPTARG ;;
+        *) die "boot: bad option" ;;
+        esac
+    done
+    shift $((OPTIND - 1))
+    mkdir -p "$dir/share/run"
+    rm -f "$dir"/{cmd,monitor}.{in,out} "$dir"/share/{ready,status}
+    for pipe in cmd monitor; do
+        mkfifo "$dir/$pipe.in" "$dir/$pipe.out"
+        machine+=(-chardev "pipe,id=$pipe,path=$dir/$pipe")
+    done
+    : >"$dir/console"
+    # QEMU never blocks on its monitor's answers, because somebody reads them.
+    cat "$dir/monitor.out" >"$dir/monitor.log" &
+    machine+=(-mon chardev=monitor,mode=readline -chardev file,id=out,path=/dev/stdout -device virtio-serial-pci)
+    for port in cmd out; do
+        machine+=(-device "virtserialport,chardev=$port,name=$port")
+    done
+    # shellcheck disable=SC2046 # several words on purpose
+    exec setpriv --pdeathsig KILL timeout -k 5 "$limit" setpriv --pdeathsig KILL \
+        qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -pidfile "$dir/pid" \
+        -M "${STTCP_MACHINE:-q35}" $(accelerator) -m "$memory" -smp "$cpus" -kernel "$STTCP_VMLINUZ" -initrd "$STTCP_INITRD" \
+        -serial "file:$dir/console" -device virtio-rng-pci \
+        -virtfs "local,path=$dir/share,mount_tag=share,security_model=none,multidevs=remap" "${machine[@]}" \
+        -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off no5lvl audit=0 tsc=nowatchdog random.trust_cpu=on $(
+        )net.ifnames=0 8250.nr_uarts=1 watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120$append" "$@" </dev/null
+}
+
+# machine_ready: what boot needs, made if missing. Call it once, before the first boot.
+machine_ready() {
+    need_root
+    need qemu-system-x86 iproute2 util-linux
+    STTCP_VMLINUZ=$("$STTCP_TOP/scripts/kernel.sh")/vmlinuz
+    STTCP_INITRD=$("$STTCP_TOP/scripts/image.sh")
+    export STTCP_VMLINUZ STTCP_INITRD
+    probe_kvm
+}
+
+accelerator() {
+    if [[ ${STTCP_ACCEL-} == kvm ]]; then
+        echo "-accel kvm -cpu host"
+    else
+        echo "-accel tcg,thread=multi -cpu max"
+    fi
+}
+
+# probe_kvm: sets STTCP_ACCEL. A device that exists and opens may still be unable to run this kernel: boot one, once for
+# each boot of the host.
+probe_kvm() {
+    local answer
+    [[ -z ${STTCP_ACCEL-} ]] || return 0
+    export STTCP_ACCEL=tcg
+    [[ -w /dev/kvm ]] || return 0
+    answer=$STTCP_CACHE/kvm-$(key "$(</proc/sys/kernel/random/boot_id)" "$STTCP_VMLINUZ")
+    if [[ ! -e $answer ]]; then
+        say "probing KVM ..."
+        local dir
+        dir=$(mktemp -d)
+        mkdir "$dir/share"
+        echo true >"$dir/share/job"
+        (STTCP_ACCEL=kvm boot "$dir" -j job -t 20) >/dev/null 2>&1 || true
+        if [[ $(cat "$dir/share/status" 2>/dev/null) == 0 ]]; then echo kvm; else echo tcg; fi >"$answer.new"
+        mv "$answer.new" "$answer"
+        rm -r "$dir"
+        say "guests run under $(<"$answer")"
+    fi
+    STTCP_ACCEL=$(<"$answer")
+}
+
+# scan_log FILE: fails and shows the lines if the kernel complained.
+scan_log() {
+    ! grep -nE 'WARNING:|BUG:|Oops|Call Trace|Kernel panic|general protection|self-detected stall|detected stalls|lockup|blocked for more than|refcount_t:|unreferenced object|suspicious RCU' "$1" >&2
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The controls of a namespace: `net.sttcp.*`, and the node that they start and stop.
+
+use crate::engine::config::{self, KeyBytes, Refusal, Services};
+use crate::engine::counters::Counter;
+use crate::engine::detector::Timing;
+use crate::engine::node::Role;
+use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
+use crate::report::{CONNECTIONS, COUNTERS};
+use crate::sys::bh::{new_bh_lock, BhLock};
+use crate::sys::hmac::Key;
+use crate::sys::net::Net;
+use crate::sys::netfilter::Hooks;
+use crate::sys::pernet::{PerNet, Slot};
+use crate::sys::sysctl::{Control, Entry, Table};
+use crate::sys::{proc, timer, work};
+use core::fmt::Write;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::time::Duration;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Mutex};
+
+macro_rules! controls {
+    ($($id:ident = $number:literal, $name:literal, $mode:literal;)*) => {
+        $(const $id: u32 = $number;)*
+        const ENTRIES: &[Entry] = &[$(Entry { name: $name, mode: $mode, id: $id },)*];
+        fn name(id: u32) -> &'static CStr {
+            match id {
+                $($id => $name,)*
+                _ => c"?",
+            }
+        }
+    };
+}
+
+controls! {
+    ROLE = 0, c"role", 0o644;
+    STATE = 1, c"state", 0o444;
+    EPOCH = 2, c"epoch", 0o444;
+    SERVICE = 3, c"service", 0o644;
+    LOCAL = 4, c"local", 0o644;
+    PEER = 5, c"peer", 0o644;
+    KEY = 6, c"key", 0o200;
+    INTERVAL = 7, c"heartbeat_interval_ms", 0o644;
+    MISSES = 8, c"heartbeat_misses", 0o644;
+    TAP = 9, c"tap", 0o644;
+    TAKEOVER = 10, c"takeover", 0o200;
+}
+
+/// A node with everything that calls it. Dropped from the top: the callers go first.
+struct Running {
+    _hooks: Hooks<Node>,
+    _heartbeat: timer::Registration<Node, HEARTBEAT>,
+    _housekeeping: timer::Registration<Node, HOUSEKEEPING>,
+    _flush: work::Registration<Node>,
+    node: Arc<Node>,
+}
+
+impl Running {
+    fn start(net: Net, settings: Settings, local: SocketAddr, counters: Arc<Counters>) -> Result<Self> {
+        let node = Node::new(net, settings, counters)?;
+        let running = Self {
+            _hooks: Hooks::register(net, node.clone())?,
+            _heartbeat: timer::Registration::new(node.clone())?,
+            _housekeeping: timer::Registration::new(node.clone())?,
+            _flush: work::Registration::new(node.clone())?,
+            node,
+        };
+        running.node.listen(local)?;
+        running.node.start();
+        Ok(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.node.leave();
+        // The channel holds the node and the node holds the channel.
+        self.node.hang_up();
+    }
+}
+
+struct Plan {
+    services: Option<Services>,
+    local: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
+    key: Option<KeyBytes>,
+    interval_ms: u32,
+    misses: u32,
+    epoch: u32,
+    running: Option<Running>,
+}
+
+impl Plan {
+    fn timing(&self) -> Timing {
+        Timing {
+            interval: Duration::from_millis(u64::from(self.interval_ms)),
+            misses: self.misses,
+        }
+    }
+}
+
+/// What the files of a namespace are about.
+#[pin_data]
+pub(crate) struct Shared {
+    net: Net,
+    pub(crate) counters: Arc<Counters>,
+    #[pin]
+    plan: Mutex<Plan>,
+    /// The running node, for callers that cannot wait for the mutex.
+    #[pin]
+    node: BhLock<Option<Arc<Node>>>,
+}
+
+/// Why a value was refused, for the log.
+enum Why {
+    Value(Refusal),
+    Running,
+    NotRunning,
+    Incomplete(&'static str),
+    Family,
+    Start(Error),
+}
+
+impl From<Refusal> for Why {
+    fn from(refusal: Refusal) -> Self {
+        Why::Value(refusal)
+    }
+}
+
+impl Shared {
+    /// The running node. Any context.
+    pub(crate) fn node(&self) -> Option<Arc<Node>> {
+        self.node.lock().clone()
+    }
+
+    fn stop(&self, plan: &mut Plan) {
+        let node = self.node.lock().take();
+        if let Some(node) = node {
+            plan.epoch = node.engine.lock().epoch();
+        }
+        if plan.running.take().is_some() {
+            pr_info!("role off\n");
+        }
+    }
+
+    fn set_role(&self, plan: &mut Plan, role: Option<Role>) -> Result<(), Why> {
+        let Some(role) = role else {
+            self.stop(plan);
+            return Ok(());
+        };
+        if let Some(running) = &plan.running {
+            let same = running.node.engine.lock().role() == role;
+            return if same { Ok(()) } else { Err(Why::Running) };
+        }
+        let services = plan.services.ok_or(Why::Incomplete("service"))?;
+        let local = plan.local.ok_or(Why::Incomplete("local"))?;
+        let peer = plan.peer.ok_or(Why::Incomplete("peer"))?;
+        let key = plan.key.as_ref().ok_or(Why::Incomplete("key"))?;
+        if local.is_ipv4() != peer.is_ipv4() {
+            return Err(Why::Family);
+        }
+        let settings = Settings {
+            role,
+            epoch: plan.epoch.max(1),
+            services,
+            peer,
+            key: Key::new(key.as_bytes()),
+            timing: plan.timing(),
+        };
+        let running =
+            Running::start(self.net, settings, local, self.counters.clone()).map_err(Why::Start)?;
+        *self.node.lock() = Some(running.node.clone());
+        pr_info!("role {}\n", role_name(Some(role)));
+        plan.running = Some(running);
+        Ok(())
+    }
+
+    fn set(&self, id: u32, text: &str) -> Result<(), Why> {
+        let mut plan = self.plan.lock();
+        let stopped = if plan.running.is_some() { Err(Why::Running) } else { Ok(()) };
+        match id {
+            ROLE => {
+                let role = match text {
+                    "off" => None,
+                    "primary" => Some(Role::Primary),
+                    "backup" => Some(Role::Backup),
+                    _ => return Err(Refusal::UnknownWord.into()),
+                };
+                self.set_role(&mut plan, role)?;
+            }
+            SERVICE => {
+                let services = text.parse()?;
+                stopped?;
+                plan.services = Some(services);
+            }
+            LOCAL => {
+                let local = config::endpoint(text)?;
+                stopped?;
+                plan.local = Some(local);
+            }
+            PEER => {
+                let peer = config::endpoint(text)?;
+                stopped?;
+                plan.peer = Some(peer);
+            }
+            KEY => {
+                let key = KeyBytes::parse(text)?;
+                stopped?;
+                plan.key = Some(key);
+            }
+            INTERVAL => {
+                plan.interval_ms = config::number(text, 1, 60_000)?;
+                self.retime(&plan);
+            }
+            MISSES => {
+                plan.misses = config::number(text, 2, 100)?;
+                self.retime(&plan);
+            }
+            TAP if text == "l2" => {}
+            TAP => return Err(Refusal::UnknownWord.into()),
+            TAKEOVER => {
+                config::number(text, 1, 1)?;
+                let running = plan.running.as_ref().ok_or(Why::NotRunning)?;
+                if !running.node.take_over_on_request() {
+                    return Err(Why::NotRunning);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn retime(&self, plan: &Plan) {
+        if let Some(running) = &plan.running {
+            running.node.engine.lock().set_timing(plan.timing(), now());
+            running.node.start();
+        }
+    }
+}
+
+fn role_name(role: Option<Role>) -> &'static str {
+    match role {
+        None => "off",
+        Some(Role::Primary) => "primary",
+        Some(Role::Backup) => "backup",
+    }
+}
+
+impl Control for Shared {
+    fn read(&self, id: u32, out: &mut dyn Write) -> Result {
+        let plan = self.plan.lock();
+        let node = plan.running.as_ref().map(|running| running.node.engine.lock());
+        let written = match id {
+            ROLE => out.write_str(role_name(node.as_ref().map(|node| node.role()))),
+            STATE => out.write_str(node.as_ref().map_or("off", |node| node.state().name())),
+            EPOCH => write!(out, "{}", node.as_ref().map_or(plan.epoch, |node| node.epoch())),
+            SERVICE => plan.services.as_ref().map_or(Ok(()), |services| write!(out, "{services}")),
+            LOCAL => plan.local.as_ref().map_or(Ok(()), |local| write!(out, "{local}")),
+            PEER => plan.peer.as_ref().map_or(Ok(()), |peer| write!(out, "{peer}")),
+            INTERVAL => write!(out, "{}", plan.interval_ms),
+            MISSES => write!(out, "{}", plan.misses),
+            TAP => out.write_str("l2"),
+            _ => Ok(()),
+        };
+        written.map_err(|_| EINVAL)
+    }
+
+    fn write(&self, id: u32, text: &str) -> Result {
+        let Err(why) = self.set(id, text) else {
+            return Ok(());
+        };
+        self.counters.add(Counter::ControlRefused);
+        let name = name(id).to_str().unwrap_or("?");
+        match why {
+            Why::Value(refusal) => pr_err!("{name} refused: {}\n", crate::sys::show::Show(refusal)),
+            Why::Running => pr_err!("{name} refused: it can only change while the role is off\n"),
+            Why::NotRunning => pr_err!("{name} refused: this node is not a backup\n"),
+            Why::Incomplete(missing) => pr_err!("{name} refused: {missing} is not set\n"),
+            Why::Family => pr_err!("{name} refused: local and peer are of different IP versions\n"),
+            Why::Start(error) => {
+                pr_err!("{name} refused: the node could not start, error {}: is local an address of this host, its port free?\n", error.to_errno());
+            }
+        }
+        Err(EINVAL)
+    }
+}
+
+/// The module's state in a network namespace.
+pub(crate) struct Namespace {
+    _connections: proc::File<Shared, CONNECTIONS>,
+    _counters: proc::File<Shared, COUNTERS>,
+    _controls: Table<Shared>,
+    shared: Arc<Shared>,
+}
+
+static SLOT: Slot = Slot::new();
+
+impl Namespace {
+    /// The running node. Any context.
+    pub(crate) fn node(&self) -> Option<Arc<Node>> {
+        self.shared.node()
+    }
+}
+
+impl PerNet for Namespace {
+    fn slot() -> &'static Slot {
+        &SLOT
+    }
+
+    fn init(net: Net) -> Result<Pin<KBox<Self>>> {
+        let plan = Plan {
+            services: None,
+            local: None,
+            peer: None,
+            key: None,
+            interval_ms: 50,
+            misses: 3,
+            epoch: 0,
+            running: None,
+        };
+        let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
+        let shared = Arc::pin_init(
+            pin_init!(Shared {
+                net,
+                counters,
+                plan <- new_mutex!(plan, "sttcp_plan"),
+                node <- new_bh_lock!(None, "sttcp_node"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let namespace = KBox::new(
+            Self {
+                _connections: proc::File::create(net, c"sttcp", 0o444, shared.clone())?,
+                _counters: proc::File::create(net, c"sttcp_stat", 0o444, shared.clone())?,
+                _controls: Table::register(net, c"net/sttcp", ENTRIES, shared.clone())?,
+                shared,
+            },
+            GFP_KERNEL,
+        )?;
+        Ok(KBox::into_pin(namespace))
+    }
+
+    fn stop(&self) {
+        let mut plan = self.shared.plan.lock();
+        self.shared.stop(&mut plan);
+    }
+}

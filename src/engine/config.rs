@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an operator may write into a control, and why it is refused.
+
+use super::wire::Endpoint;
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::str::FromStr;
+
+/// The most services a node can protect.
+pub const MAX_SERVICES: usize = 16;
+
+/// The shortest key, in bytes: the size of the tag it makes (RFC 2104, section 3).
+pub const MIN_KEY: usize = 32;
+
+/// The longest key, in bytes.
+pub const MAX_KEY: usize = 64;
+
+/// Why a value is refused.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Not an address and port in the form `10.0.0.1:80` or `[fd00::1]:80`.
+    NotAnEndpoint,
+    /// The unspecified, a multicast, a loopback or an IPv4-mapped address.
+    UnusableAddress,
+    /// Port 0.
+    ZeroPort,
+    /// More than [`MAX_SERVICES`] services.
+    TooManyServices,
+    /// No service at all.
+    NoService,
+    /// The same service twice.
+    RepeatedService,
+    /// Not an even number of hexadecimal digits.
+    NotHex,
+    /// Fewer than [`MIN_KEY`] or more than [`MAX_KEY`] bytes.
+    KeyLength,
+    /// Not a decimal number.
+    NotANumber,
+    /// A number outside the control's range.
+    OutOfRange,
+    /// Not one of the control's words.
+    UnknownWord,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::NotAnEndpoint => "not an address and port such as 10.0.0.1:80 or [fd00::1]:80",
+            Refusal::UnusableAddress => {
+                "the address must be a unicast address of a network interface"
+            }
+            Refusal::ZeroPort => "port 0 cannot be used",
+            Refusal::TooManyServices => "more than 16 services",
+            Refusal::NoService => "no service named",
+            Refusal::RepeatedService => "a service is named twice",
+            Refusal::NotHex => "not an even number of hexadecimal digits",
+            Refusal::KeyLength => "the key must be 32 to 64 bytes long",
+            Refusal::NotANumber => "not a decimal number",
+            Refusal::OutOfRange => "the number is outside the control's range",
+            Refusal::UnknownWord => "not a word that this control knows",
+        })
+    }
+}
+
+/// An address, and one port of it or all.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// The service address; IPv4 as IPv4-mapped.
+    pub addr: Ipv6Addr,
+    /// The port in host byte order; `None` is every port.
+    pub port: Option<u16>,
+}
+
+impl Service {
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let (addr, port) = text.rsplit_once(':').ok_or(Refusal::NotAnEndpoint)?;
+        let addr = match addr.strip_prefix('[') {
+            Some(rest) => {
+                let inner = rest.strip_suffix(']').ok_or(Refusal::NotAnEndpoint)?;
+                IpAddr::V6(inner.parse().map_err(|_| Refusal::NotAnEndpoint)?)
+            }
+            None => IpAddr::V4(addr.parse().map_err(|_| Refusal::NotAnEndpoint)?),
+        };
+        let port = match port {
+            "*" => None,
+            digits => match number(digits, 0, 65535) {
+                Ok(0) => return Err(Refusal::ZeroPort),
+                Ok(port) => Some(port as u16),
+                Err(_) => return Err(Refusal::NotAnEndpoint),
+            },
+        };
+        Ok(Self {
+            addr: usable(addr)?,
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addr.to_canonical() {
+            IpAddr::V4(addr) => write!(f, "{addr}:")?,
+            IpAddr::V6(addr) => write!(f, "[{addr}]:")?,
+        }
+        match self.port {
+            Some(port) => write!(f, "{port}"),
+            None => f.write_str("*"),
+        }
+    }
+}
+
+/// The protected services of a node.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Services {
+    entries: [Option<Service>; MAX_SERVICES],
+}
+
+impl Services {
+    /// Whether `endpoint` belongs to a protected service.
+    pub fn covers(&self, endpoint: &Endpoint) -> bool {
+        self.iter()
+            .any(|s| s.addr == endpoint.addr && s.port.is_none_or(|port| port == endpoint.port))
+    }
+
+    /// Whether `addr` is a service address, whatever the port.
+    pub fn has_address(&self, addr: &Ipv6Addr) -> bool {
+        self.iter().any(|s| s.addr == *addr)
+    }
+
+    /// The services in the order they were named.
+    pub fn iter(&self) -> impl Iterator<Item = &Service> {
+        self.entries.iter().flatten()
+    }
+
+    /// Each service address once.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        self.iter().enumerate().filter_map(|(at, s)| {
+            (!self.iter().take(at).any(|earlier| earlier.addr == s.addr)).then_some(s.addr)
+        })
+    }
+
+    /// Whether no service is named.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl FromStr for Services {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let mut services = Self::default();
+        if text.is_empty() {
+            return Err(Refusal::NoService);
+        }
+        for part in text.split(',') {
+            let service = Service::parse(part.trim())?;
+            if services.iter().any(|s| *s == service) {
+                return Err(Refusal::RepeatedService);
+            }
+            let free = services.entries.iter_mut().find(|entry| entry.is_none());
+            *free.ok_or(Refusal::TooManyServices)? = Some(service);
+        }
+        Ok(services)
+    }
+}
+
+impl fmt::Display for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, service) in self.iter().enumerate() {
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{service}")?;
+        }
+        Ok(())
+    }
+}
+
+fn usable(addr: IpAddr) -> Result<Ipv6Addr, Refusal> {
+    let unusable = match addr {
+        IpAddr::V4(a) => {
+            a.is_unspecified() || a.is_multicast() || a.is_broadcast() || a.is_loopback()
+        }
+        IpAddr::V6(a) => {
+            a.is_unspecified()
+                || a.is_multicast()
+                || a.is_loopback()
+                || a.to_ipv4_mapped().is_some()
+        }
+    };
+    if unusable {
+        return Err(Refusal::UnusableAddress);
+    }
+    Ok(match addr {
+        IpAddr::V4(a) => a.to_ipv6_mapped(),
+        IpAddr::V6(a) => a,
+    })
+}
+
+/// Reads one end of the peer channel.
+pub fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
+    let addr: SocketAddr = text.parse().map_err(|_| Refusal::NotAnEndpoint)?;
+    usable(addr.ip())?;
+    if addr.port() == 0 {
+        return Err(Refusal::ZeroPort);
+    }
+    Ok(addr)
+}
+
+/// Reads a decimal number from `min` to `max`.
+pub fn number(text: &str, min: u32, max: u32) -> Result<u32, Refusal> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Refusal::NotANumber);
+    }
+    match text.parse() {
+        Ok(value) if (min..=max).contains(&value) => Ok(value),
+        _ => Err(Refusal::OutOfRange),
+    }
+}
+
+/// A key as it was written.
+#[derive(Clone)]
+pub struct KeyBytes {
+    bytes: [u8; MAX_KEY],
+    len: usize,
+}
+
+impl KeyBytes {
+    /// Reads `text`, hexadecimal digits.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        if text.len() % 2 != 0 {
+            return Err(Refusal::NotHex);
+        }
+        if !(MIN_KEY..=MAX_KEY).contains(&(text.len() / 2)) {
+            return Err(if text.bytes().all(|b| b.is_ascii_hexdigit()) {
+                Refusal::KeyLength
+            } else {
+                Refusal::NotHex
+            });
+        }
+        let mut key = Self {
+            bytes: [0; MAX_KEY],
+            len: text.len() / 2,
+        };
+        for (byte, pair) in key.bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let mut value = 0;
+            for digit in pair {
+                let digit = (*digit as char).to_digit(16).ok_or(Refusal::NotHex)?;
+                value = (value << 4) | digit;
+            }
+            *byte = value as u8;
+        }
+        Ok(key)
+    }
+
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The names of everything that is counted.
+//!
+//! One counter for each reason to drop, clamp, inject, hold, refuse or unprotect. The engine names the reason, the caller counts.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal,)*) => {
+        /// A counter of `/proc/net/sttcp_stat`.
+        #[derive(Copy, Clone, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum Counter {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Counter {
+            /// Every counter, in the order of `/proc/net/sttcp_stat`.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)*];
+
+            /// The counter's stable name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Counter::$variant => $name,)*
+                }
+            }
+
+            /// The counter's place in [`Counter::ALL`].
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+counters! {
+    /// Client segments of protected services that a hook looked at.
+    SegmentsIn => "segments_in",
+    /// Server segments of protected services that a hook looked at.
+    SegmentsOut => "segments_out",
+    /// Packets to or from the service whose headers could not be read.
+    MalformedSegments => "malformed_segments",
+    /// Segments that failed the TCP checksum.
+    BadChecksum => "bad_checksum",
+    /// Fragments that reached a hook (IPv6 before reassembly).
+    Fragments => "fragments",
+    /// TCP Fast Open options overwritten in a SYN or SYN-ACK.
+    FastOpenBlanked => "fast_open_blanked",
+    /// Multipath TCP options overwritten in a SYN or SYN-ACK.
+    MptcpBlanked => "mptcp_blanked",
+    /// Accurate ECN requests turned into classic ECN requests.
+    AccurateEcnCleared => "accurate_ecn_cleared",
+    /// Connections that became protected (primary).
+    Protected => "protected",
+    /// Half-open connections dropped because their bucket was full (primary).
+    HalfOpenEvicted => "half_open_evicted",
+    /// Connections not protected: TCP MD5 signatures (RFC 2385).
+    UnprotectedMd5 => "unprotected_md5",
+    /// Connections not protected: TCP authentication option (RFC 5925).
+    UnprotectedAo => "unprotected_ao",
+    /// Connections not protected: there was no backup when they opened.
+    UnprotectedNoBackup => "unprotected_no_backup",
+    /// Connections not protected any longer: the backup fell silent.
+    UnprotectedBackupLost => "unprotected_backup_lost",
+    /// Connections not protected: the backup's server refused the shadow.
+    UnprotectedRefused => "unprotected_refused",
+    /// Connections not protected: the backup did not confirm the shadow in time.
+    UnprotectedOpenTimeout => "unprotected_open_timeout",
+    /// Connections not protected any longer: the shadow did not take client bytes for too long.
+    UnprotectedStalled => "unprotected_stalled",
+    /// Connections not protected any longer: the shadow ended before the connection.
+    UnprotectedShadowGone => "unprotected_shadow_gone",
+    /// Connections not protected: the two hosts' TCP options do not agree.
+    UnprotectedOptions => "unprotected_options",
+    /// Connections not protected: no memory.
+    UnprotectedNoMemory => "unprotected_no_memory",
+    /// Acknowledgements held back to what the backup has (primary).
+    AcksGated => "acks_gated",
+    /// Pure acknowledgements that gating had turned into duplicates, not sent (primary).
+    AcksSwallowed => "acks_swallowed",
+    /// Acknowledgements sent when the backup's came in (primary).
+    AcksReleased => "acks_released",
+    /// Shadows opened (backup).
+    ShadowsOpened => "shadows_opened",
+    /// Shadows established (backup).
+    ShadowsEstablished => "shadows_established",
+    /// Shadows that the local server refused or reset (backup).
+    ShadowsRefused => "shadows_refused",
+    /// Shadows that ended with their connection (backup).
+    ShadowsFinished => "shadows_finished",
+    /// Shadows that were still there long after their connection and were reset (backup).
+    ShadowsOverdue => "shadows_overdue",
+    /// Shadows dropped because the primary no longer protects their connection (backup).
+    ShadowsAbandoned => "shadows_abandoned",
+    /// Client segments kept until their shadow is ready (backup).
+    PendingQueued => "pending_queued",
+    /// Client segments dropped because no shadow came for them in time (backup).
+    PendingExpired => "pending_expired",
+    /// Client segments dropped because too many were waiting (backup).
+    PendingOverflow => "pending_overflow",
+    /// Client segments that belong to no protected connection (backup).
+    StrayIn => "stray_in",
+    /// Acknowledgements beyond what the shadow has sent, clamped (backup).
+    AcksClamped => "acks_clamped",
+    /// Acknowledgements injected for output that the client already had (backup).
+    AcksInjected => "acks_injected",
+    /// Handshake segments injected (backup).
+    HandshakesInjected => "handshakes_injected",
+    /// Resets injected to end a shadow (backup).
+    ResetsInjected => "resets_injected",
+    /// Segments that could not be injected or sent for want of memory or a route.
+    EmitFailed => "emit_failed",
+    /// Shadow segments held for the client's acknowledgement (backup).
+    SegmentsHeld => "segments_held",
+    /// Held segments freed, the client having acknowledged them (backup).
+    HeldReleased => "held_released",
+    /// Held segments sent at takeover.
+    HeldFlushed => "held_flushed",
+    /// Shadow output that the client already had, swallowed (backup).
+    OutputSwallowed => "output_swallowed",
+    /// Other packets from the service address not sent (backup).
+    OutputMuted => "output_muted",
+    /// ARP packets that named the service address, not sent (backup).
+    ArpMuted => "arp_muted",
+    /// Neighbour discovery packets that named the service address, not sent (backup).
+    NeighbourMuted => "neighbour_muted",
+    /// Connections that went on here after a takeover.
+    TakeoverContinued => "takeover_continued",
+    /// Connections reset at a takeover: their shadow had ended.
+    TakeoverReset => "takeover_reset",
+    /// Acknowledgements sent at takeover.
+    TakeoverAcks => "takeover_acks",
+    /// Migrated connections reset because the role was switched off.
+    MigratedReset => "migrated_reset",
+    /// Takeovers because the primary fell silent.
+    TakeoversLost => "takeovers_lost",
+    /// Takeovers on request.
+    TakeoversRequested => "takeovers_requested",
+    /// Times this host was not running when it should have judged the peer.
+    DetectorAsleep => "detector_asleep",
+    /// Times the peer fell silent.
+    PeerLost => "peer_lost",
+    /// Datagrams sent to the peer.
+    PeerSent => "peer_sent",
+    /// Datagrams that could not be sent to the peer.
+    PeerSendFailed => "peer_send_failed",
+    /// Datagrams accepted from the peer.
+    PeerReceived => "peer_received",
+    /// Datagrams dropped: not from the peer's address.
+    PeerBadSource => "peer_bad_source",
+    /// Datagrams dropped: too short or too long.
+    PeerBadLength => "peer_bad_length",
+    /// Datagrams dropped: wrong authentication tag.
+    PeerBadTag => "peer_bad_tag",
+    /// Datagrams dropped: another version of the protocol.
+    PeerBadVersion => "peer_bad_version",
+    /// Datagrams dropped: type or content that means nothing.
+    PeerBadMessage => "peer_bad_message",
+    /// Datagrams dropped: repeated or too old.
+    PeerReplayed => "peer_replayed",
+    /// Datagrams dropped: another session, of ours or of the peer.
+    PeerBadSession => "peer_bad_session",
+    /// Datagrams dropped: an epoch older than ours.
+    PeerBadEpoch => "peer_bad_epoch",
+    /// Datagrams of a peer that has the same role as this node.
+    PeerRoleConflict => "peer_role_conflict",
+    /// Records for the peer dropped because the outbox was full.
+    OutboxOverflow => "outbox_overflow",
+    /// Times this node stepped down because its peer leads a later epoch.
+    SteppedDown => "stepped_down",
+    /// Control values refused.
+    ControlRefused => "control_refused",
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Builds TCP/IP packets.
+
+use super::wire::{
+    checksum::{
+        self,
+        Sum, //
+    },
+    ip::{
+        Ipv4Header,
+        Ipv6Header,
+        PROTOCOL_TCP, //
+    },
+    options::MAX_OPTIONS,
+    tcp::TcpHeader,
+    Endpoint,
+    Flags,
+    Segment, //
+};
+use core::fmt;
+use zerocopy::IntoBytes as _;
+
+/// Most bytes that [`emit`] writes: an IPv6 header, a TCP header and its options.
+pub const MAX_PACKET: usize = size_of::<Ipv6Header>() + size_of::<TcpHeader>() + MAX_OPTIONS;
+
+const HOP_LIMIT: u8 = 64;
+
+/// Why a packet could not be built.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum EmitError {
+    /// One end has an IPv4 address and the other an IPv6 address.
+    MixedVersions,
+    /// The payload does not fit into an IP packet.
+    TooLong,
+}
+
+impl fmt::Display for EmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MixedVersions => "mixed_versions",
+            Self::TooLong => "too_long",
+        })
+    }
+}
+
+impl core::error::Error for EmitError {}
+
+/// Writes a packet without payload to the start of `buf` and returns its length in bytes.
+///
+/// `segment.payload_len` is ignored. The packet is complete, with its checksums. Its IP header says: do not fragment, 64 hops,
+/// no ECN. Which options are written, and how, see [`super::wire::Options`]: those that have a value, in Linux's
+/// order; SYN options in a SYN only; as many SACK blocks as there is room for.
+///
+/// # Errors
+///
+/// [`EmitError::MixedVersions`]; what is in `buf` then means nothing.
+pub fn emit(
+    buf: &mut [u8; MAX_PACKET],
+    source: Endpoint,
+    destination: Endpoint,
+    segment: &Segment,
+) -> Result<usize, EmitError> {
+    emit_header(buf, source, destination, segment, &[])
+}
+
+/// Writes the headers of a packet whose payload is `payload`, and returns their length in bytes.
+///
+/// The payload goes into lengths and checksum, not into `buf`: the caller appends it.
+///
+/// # Errors
+///
+/// See [`EmitError`].
+pub fn emit_header(
+    buf: &mut [u8; MAX_PACKET],
+    source: Endpoint,
+    destination: Endpoint,
+    segment: &Segment,
+    payload: &[u8],
+) -> Result<usize, EmitError> {
+    let syn = segment.flags.contains(Flags::SYN);
+    let mut options = [0; MAX_OPTIONS];
+    let options_len = segment.options.emit(&mut options, syn);
+    let options = options.get(..options_len).unwrap_or_default();
+
+    let tcp_len = size_of::<TcpHeader>().saturating_add(options_len);
+    let segment_len = tcp_len.saturating_add(payload.len());
+    let mut tcp = TcpHeader {
+        source: source.port.into(),
+        destination: destination.port.into(),
+        seq: segment.seq.raw().into(),
+        ack: segment.ack.raw().into(),
+        // The length is a multiple of 4, so its quarter moved left by 12 is the length moved left by 10.
+        offset_flags: ((tcp_len as u16) << 10 | segment.flags.bits()).into(),
+        window: segment.window.into(),
+        check: 0.into(),
+        urgent: segment.urgent.into(),
+    };
+
+    let (ip_len, rest) = match (
+        source.addr.to_ipv4_mapped(),
+        destination.addr.to_ipv4_mapped(),
+    ) {
+        (Some(from), Some(to)) => {
+            let ip = ipv4(from.octets(), to.octets(), segment_len).ok_or(EmitError::TooLong)?;
+            (size_of::<Ipv4Header>(), put(buf, ip.as_bytes()))
+        }
+        (None, None) => {
+            let ip = ipv6(source.addr.octets(), destination.addr.octets(), segment_len)
+                .ok_or(EmitError::TooLong)?;
+            (size_of::<Ipv6Header>(), put(buf, ip.as_bytes()))
+        }
+        _ => return Err(EmitError::MixedVersions),
+    };
+
+    // Both headers above hold the length in 16 bits.
+    let sum = checksum::pseudo(source, destination, segment_len as u32)
+        .bytes(tcp.as_bytes())
+        .bytes(options)
+        .bytes(payload);
+    tcp.check = sum.check().into();
+    let rest = put(rest, tcp.as_bytes());
+    put(rest, options);
+    Ok(ip_len.saturating_add(tcp_len))
+}
+
+fn ipv4(source: [u8; 4], destination: [u8; 4], payload_len: usize) -> Option<Ipv4Header> {
+    let total_len = payload_len.checked_add(size_of::<Ipv4Header>())?;
+    let mut ip = Ipv4Header {
+        version_ihl: 0x45,
+        tos: 0,
+        total_len: u16::try_from(total_len).ok()?.into(),
+        id: 0.into(),
+        fragment: Ipv4Header::DONT_FRAGMENT.into(),
+        ttl: HOP_LIMIT,
+        protocol: PROTOCOL_TCP,
+        check: 0.into(),
+        source,
+        destination,
+    };
+    ip.check = Sum::default().bytes(ip.as_bytes()).check().into();
+    Some(ip)
+}
+
+fn ipv6(source: [u8; 16], destination: [u8; 16], payload_len: usize) -> Option<Ipv6Header> {
+    Some(Ipv6Header {
+        version_class_flow: (6 << 28).into(),
+        payload_len: u16::try_from(payload_len).ok()?.into(),
+        next_header: PROTOCOL_TCP,
+        hop_limit: HOP_LIMIT,
+        source,
+        destination,
+    })
+}
+
+/// Copies `bytes` to the start of `buf` and returns what is behind them.
+fn put<'a>(buf: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
+    match buf.split_at_mut_checked(bytes.len()) {
+        Some((to, behind)) => {
+            to.copy_from_slice(bytes);
+            behind
+        }
+        // The caller sees to it that there is room.
+        None => &mut [],
+    }
+}

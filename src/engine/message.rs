@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the two hosts say to each other: the bytes of the peer channel.
+//!
+//! A datagram is a header of [`HEADER_LEN`] bytes, a body, and a tag of [`TAG_LEN`] bytes: the HMAC-SHA256 of all that stands before it.
+//! Everything is in network byte order.
+//!
+//! | offset | size | field |
+//! | --- | --- | --- |
+//! | 0 | 1 | version, [`VERSION`] |
+//! | 1 | 1 | type, [`Kind`] |
+//! | 2 | 1 | role of the sender, [`Role`] |
+//! | 3 | 1 | zero |
+//! | 4 | 4 | epoch of the sender |
+//! | 8 | 8 | session of the sender |
+//! | 16 | 8 | session of the receiver as the sender knows it, or 0 |
+//! | 24 | 8 | sequence number, from 1 in each session |
+//!
+//! The body of [`Kind::Records`] is a row of records, each a type byte and that type's fields; the other bodies are empty.
+
+use super::node::Role;
+use super::primary::ConnectionId;
+use super::seq::SeqNumber;
+use super::wire::{Endpoint, Flow};
+use core::net::Ipv6Addr;
+
+/// The version of the protocol.
+pub const VERSION: u8 = 1;
+/// Bytes of a datagram's header.
+pub const HEADER_LEN: usize = 32;
+/// Bytes of a datagram's tag.
+pub const TAG_LEN: usize = 32;
+/// Bytes of the longest datagram: below the smallest IPv6 path MTU with its headers (RFC 8200, section 5).
+pub const MAX_DATAGRAM: usize = 1232;
+/// Bytes of the longest body.
+pub const MAX_BODY: usize = MAX_DATAGRAM - HEADER_LEN - TAG_LEN;
+/// Bytes of the longest record, its type byte included.
+pub const MAX_RECORD: usize = 88;
+
+/// The type of a datagram.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// The sender lives.
+    Heartbeat,
+    /// Records about connections.
+    Records,
+    /// The sender stops by order; it has not failed.
+    Leave,
+}
+
+/// A datagram's header.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// What the datagram is.
+    pub kind: Kind,
+    /// The role of its sender.
+    pub role: Role,
+    /// The epoch of its sender.
+    pub epoch: u32,
+    /// The session of its sender.
+    pub session: u64,
+    /// The session that the sender believes to talk to; 0 if it has heard none.
+    pub peer_session: u64,
+    /// Its number in the sender's session.
+    pub sequence: u64,
+}
+
+/// Why bytes are not a message.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum BadMessage {
+    /// Too short or too long.
+    Length,
+    /// Another version.
+    Version,
+    /// A type, role or record that means nothing.
+    Content,
+}
+
+impl Header {
+    /// Writes the header.
+    pub fn emit(&self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        let mut out = Writer { rest: &mut bytes };
+        let kind = match self.kind {
+            Kind::Heartbeat => 1,
+            Kind::Records => 2,
+            Kind::Leave => 3,
+        };
+        let role = match self.role {
+            Role::Primary => 1,
+            Role::Backup => 2,
+        };
+        out.put(&[VERSION, kind, role, 0]);
+        out.put(&self.epoch.to_be_bytes());
+        out.put(&self.session.to_be_bytes());
+        out.put(&self.peer_session.to_be_bytes());
+        out.put(&self.sequence.to_be_bytes());
+        bytes
+    }
+
+    /// Reads the header of `datagram` and returns it with the body; the tag must have been verified before.
+    pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), BadMessage> {
+        let (signed, _tag) = split_tag(datagram)?;
+        let mut reader = Reader { rest: signed };
+        let [version, kind, role, _] = reader.take::<4>().ok_or(BadMessage::Length)?;
+        if version != VERSION {
+            return Err(BadMessage::Version);
+        }
+        let header = Self {
+            kind: match kind {
+                1 => Kind::Heartbeat,
+                2 => Kind::Records,
+                3 => Kind::Leave,
+                _ => return Err(BadMessage::Content),
+            },
+            role: match role {
+                1 => Role::Primary,
+                2 => Role::Backup,
+                _ => return Err(BadMessage::Content),
+            },
+            epoch: reader.u32().ok_or(BadMessage::Length)?,
+            session: reader.u64().ok_or(BadMessage::Length)?,
+            peer_session: reader.u64().ok_or(BadMessage::Length)?,
+            sequence: reader.u64().ok_or(BadMessage::Length)?,
+        };
+        Ok((header, reader.rest))
+    }
+}
+
+/// Splits a datagram into what the tag signs and the tag.
+pub fn split_tag(datagram: &[u8]) -> Result<(&[u8], &[u8]), BadMessage> {
+    if datagram.len() > MAX_DATAGRAM || datagram.len() < HEADER_LEN + TAG_LEN {
+        return Err(BadMessage::Length);
+    }
+    datagram
+        .split_at_checked(datagram.len() - TAG_LEN)
+        .ok_or(BadMessage::Length)
+}
+
+/// A connection as the primary's handshake left it, for the backup to make its shadow from.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Open {
+    /// The primary's name for the connection.
+    pub id: ConnectionId,
+    /// Its addresses.
+    pub flow: Flow,
+    /// The client's initial sequence number.
+    pub client_isn: SeqNumber,
+    /// The primary's initial sequence number.
+    pub primary_isn: SeqNumber,
+    /// The MSS option of the client's SYN in bytes; 0 if it had none.
+    pub mss: u16,
+    /// The window field of the client's SYN (never scaled, RFC 7323, 2.2).
+    pub window: u16,
+    /// The window scales, (client's, primary's), if both sides agreed to scale.
+    pub window_scale: Option<(u8, u8)>,
+    /// Whether selective acknowledgements were agreed on.
+    pub sack: bool,
+    /// Whether ECN was agreed on (RFC 3168).
+    pub ecn: bool,
+    /// If timestamps were agreed on: the client's TSval in its SYN, and the primary's timestamp clock when this was sent.
+    pub timestamps: Option<(u32, u32)>,
+}
+
+/// Why the primary closes a shadow.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Close {
+    /// The connection ended; the shadow will end by itself.
+    Ended,
+    /// The connection goes on without protection; the shadow must end now.
+    Unprotected,
+}
+
+/// Why the backup has no shadow.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Gone {
+    /// The backup's server did not take the connection.
+    Refused,
+    /// The two hosts' TCP options differ.
+    Options,
+    /// No memory.
+    NoMemory,
+    /// The shadow ended, or the backup never heard of it.
+    Ended,
+}
+
+/// One thing that one host tells the other about one connection.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// Primary to backup: shadow this connection.
+    Open(Open),
+    /// Primary to backup: the shadow is no longer needed.
+    Close(ConnectionId, Close),
+    /// Primary to backup: say how far the shadow is.
+    Query(ConnectionId),
+    /// Backup to primary: the shadow's progress; also says that it lives.
+    Progress(Progress),
+    /// Backup to primary: there is no shadow.
+    Gone(ConnectionId, Gone),
+}
+
+/// How far a shadow is.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The connection.
+    pub id: ConnectionId,
+    /// The next byte that the shadow expects, client's numbers.
+    pub rcv_nxt: SeqNumber,
+    /// The next byte that the shadow will send, primary's numbers.
+    pub snd_nxt: SeqNumber,
+}
+
+const OPEN: u8 = 1;
+const CLOSE: u8 = 2;
+const QUERY: u8 = 3;
+const PROGRESS: u8 = 4;
+const GONE: u8 = 5;
+
+const HAS_WINDOW_SCALE: u8 = 1;
+const HAS_SACK: u8 = 2;
+const HAS_ECN: u8 = 4;
+const HAS_TIMESTAMPS: u8 = 8;
+
+impl Record {
+    /// Writes the record; returns its bytes, of which the first `.1` count.
+    pub fn emit(&self) -> ([u8; MAX_RECORD], usize) {
+        let mut bytes = [0; MAX_RECORD];
+        let mut out = Writer { rest: &mut bytes };
+        match self {
+            Record::Open(open) => {
+                out.put(&[OPEN]);
+                out.put(&open.id.0.to_be_bytes());
+                out.endpoint(&open.flow.client);
+                out.endpoint(&open.flow.service);
+                out.put(&open.client_isn.raw().to_be_bytes());
+                out.put(&open.primary_isn.raw().to_be_bytes());
+                out.put(&open.mss.to_be_bytes());
+                out.put(&open.window.to_be_bytes());
+                let (client_scale, primary_scale) = open.window_scale.unwrap_or((0, 0));
+                let (tsval, clock) = open.timestamps.unwrap_or((0, 0));
+                let mut flags = 0;
+                for (flag, set) in [
+                    (HAS_WINDOW_SCALE, open.window_scale.is_some()),
+                    (HAS_SACK, open.sack),
+                    (HAS_ECN, open.ecn),
+                    (HAS_TIMESTAMPS, open.timestamps.is_some()),
+                ] {
+                    flags |= if set { flag } else { 0 };
+                }
+                out.put(&[flags, client_scale, primary_scale]);
+                out.put(&tsval.to_be_bytes());
+                out.put(&clock.to_be_bytes());
+            }
+            Record::Close(id, why) => {
+                out.put(&[CLOSE]);
+                out.put(&id.0.to_be_bytes());
+                out.put(&[match why {
+                    Close::Ended => 1,
+                    Close::Unprotected => 2,
+                }]);
+            }
+            Record::Query(id) => {
+                out.put(&[QUERY]);
+                out.put(&id.0.to_be_bytes());
+            }
+            Record::Progress(progress) => {
+                out.put(&[PROGRESS]);
+                out.put(&progress.id.0.to_be_bytes());
+                out.put(&progress.rcv_nxt.raw().to_be_bytes());
+                out.put(&progress.snd_nxt.raw().to_be_bytes());
+            }
+            Record::Gone(id, why) => {
+                out.put(&[GONE]);
+                out.put(&id.0.to_be_bytes());
+                out.put(&[match why {
+                    Gone::Refused => 1,
+                    Gone::Options => 2,
+                    Gone::NoMemory => 3,
+                    Gone::Ended => 4,
+                }]);
+            }
+        }
+        let left = out.rest.len();
+        (bytes, MAX_RECORD - left)
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Option<Self> {
+        let [kind] = reader.take()?;
+        let id = ConnectionId(reader.u64()?);
+        Some(match kind {
+            OPEN => {
+                let client = reader.endpoint()?;
+                let service = reader.endpoint()?;
+                let client_isn = reader.seq()?;
+                let primary_isn = reader.seq()?;
+                let mss = reader.u16()?;
+                let window = reader.u16()?;
+                let [flags, client_scale, primary_scale] = reader.take()?;
+                let tsval = reader.u32()?;
+                let clock = reader.u32()?;
+                let flow = Flow { client, service };
+                // A scale above 14 is not to be used (RFC 7323, 2.3).
+                if client_scale > 14 || primary_scale > 14 || client.is_ipv4() != service.is_ipv4()
+                {
+                    return None;
+                }
+                Record::Open(Open {
+                    id,
+                    flow,
+                    client_isn,
+                    primary_isn,
+                    mss,
+                    window,
+                    window_scale: (flags & HAS_WINDOW_SCALE != 0)
+                        .then_some((client_scale, primary_scale)),
+                    sack: flags & HAS_SACK != 0,
+                    ecn: flags & HAS_ECN != 0,
+                    timestamps: (flags & HAS_TIMESTAMPS != 0).then_some((tsval, clock)),
+                })
+            }
+            CLOSE => Record::Close(
+                id,
+                match reader.take()? {
+                    [1] => Close::Ended,
+                    [2] => Close::Unprotected,
+                    _ => return None,
+                },
+            ),
+            QUERY => Record::Query(id),
+            PROGRESS => Record::Progress(Progress {
+                id,
+                rcv_nxt: reader.seq()?,
+                snd_nxt: reader.seq()?,
+            }),
+            GONE => Record::Gone(
+                id,
+                match reader.take()? {
+                    [1] => Gone::Refused,
+                    [2] => Gone::Options,
+                    [3] => Gone::NoMemory,
+                    [4] => Gone::Ended,
+                    _ => return None,
+                },
+            ),
+            _ => return None,
+        })
+    }
+}
+
+/// Reads the records of a body; stops after the first that cannot be read.
+pub fn records(body: &[u8]) -> impl Iterator<Item = Result<Record, BadMessage>> + '_ {
+    let mut reader = Some(Reader { rest: body });
+    core::iter::from_fn(move || {
+        let at = reader.as_mut().filter(|r| !r.rest.is_empty())?;
+        match Record::parse(at) {
+            Some(record) => Some(Ok(record)),
+            None => {
+                reader = None;
+                Some(Err(BadMessage::Content))
+            }
+        }
+    })
+}
+
+/// Records on their way to one datagram.
+pub struct Batch {
+    bytes: [u8; MAX_BODY],
+    len: usize,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub const fn new() -> Self {
+        Self {
+            bytes: [0; MAX_BODY],
+            len: 0,
+        }
+    }
+
+    /// Adds a record; `false` if there is no room for it.
+    pub fn push(&mut self, record: &Record) -> bool {
+        let (bytes, len) = record.emit();
+        let end = self.len.saturating_add(len);
+        match (self.bytes.get_mut(self.len..end), bytes.get(..len)) {
+            (Some(to), Some(from)) => {
+                to.copy_from_slice(from);
+                self.len = end;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The body so far.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Empties the batch.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Writes to the front of a buffer that is known to be long enough; what does not fit is left out.
+struct Writer<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some((to, rest)) = core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())
+        {
+            to.copy_from_slice(bytes);
+            self.rest = rest;
+        }
+    }
+
+    fn endpoint(&mut self, endpoint: &Endpoint) {
+        self.put(&endpoint.addr.octets());
+        self.put(&endpoint.port.to_be_bytes());
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    fn seq(&mut self) -> Option<SeqNumber> {
+        self.u32().map(SeqNumber::new)
+    }
+
+    fn endpoint(&mut self) -> Option<Endpoint> {
+        let addr = Ipv6Addr::from(self.take::<16>()?);
+        let port = self.u16()?;
+        Some(Endpoint { addr, port })
+    }
+}

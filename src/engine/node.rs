@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The node: its role, its epoch, and what it knows of its peer.
+//!
+//! A *session* is one node's term of dealing with its peer: a random number, new at each start and at each loss of the peer. A datagram
+//! counts only if it names both present sessions, so nothing recorded from an earlier session counts in a later one, and what one
+//! host told the other in an earlier session is void in the next: the backup drops the shadows, the primary the protection.
+
+use super::counters::Counter;
+use super::detector::{Detector, Suspicion, Timing};
+use super::message::{Header, Kind};
+use super::time::Instant;
+use core::time::Duration;
+
+/// The role a running node has.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It speaks for the service.
+    Primary,
+    /// It shadows the primary and is silent.
+    Backup,
+}
+
+/// What an operator reads in `net.sttcp.state`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// A primary without a backup.
+    Solo,
+    /// A primary with a backup.
+    Protected,
+    /// A backup that hears no primary.
+    Waiting,
+    /// A backup that shadows its primary.
+    Shadowing,
+}
+
+impl State {
+    /// The word in `net.sttcp.state`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Solo => "solo",
+            State::Protected => "protected",
+            State::Waiting => "waiting",
+            State::Shadowing => "shadowing",
+        }
+    }
+}
+
+/// Something about the peer that the rest of the node must act on.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The peer is there, in the other role. What an earlier session left is void.
+    Joined,
+    /// A primary's backup fell silent: every connection goes on unprotected.
+    BackupLost(Duration),
+    /// A backup's primary fell silent: take over.
+    PrimaryLost(Duration),
+    /// The peer stopped by order: a primary goes on alone, a backup drops its shadows and waits.
+    PeerLeft,
+    /// The peer leads a later epoch: this primary is silent from now on and became a backup.
+    SteppedDown,
+}
+
+/// The answer to a poll of the timer.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Poll {
+    /// Whether to send a heartbeat now.
+    pub heartbeat: bool,
+    /// What the detector found.
+    pub event: Option<Event>,
+    /// Whether the detector found this host to have been asleep.
+    pub asleep: bool,
+    /// When to poll again.
+    pub next: Instant,
+}
+
+/// How many earlier sessions of the peer are remembered and refused.
+const REMEMBERED: usize = 8;
+
+/// How many sequence numbers below the highest may still come in (RFC 6479's window, of one word).
+const WINDOW: u64 = 64;
+
+#[derive(Debug, Default)]
+struct PeerSession {
+    /// The peer's session; 0 if none was heard.
+    id: u64,
+    /// Whether the peer has named our present session.
+    bound: bool,
+    highest: u64,
+    /// Bit n: number `highest - n` came in.
+    seen: u64,
+}
+
+impl PeerSession {
+    /// Notes `sequence`; `false` if it came in before or is too old to tell.
+    fn fresh(&mut self, sequence: u64) -> bool {
+        if sequence > self.highest {
+            let ahead = sequence - self.highest;
+            self.seen = if ahead < WINDOW {
+                self.seen << ahead
+            } else {
+                0
+            } | 1;
+            self.highest = sequence;
+            return true;
+        }
+        let behind = self.highest - sequence;
+        if sequence == 0 || behind >= WINDOW || self.seen & (1 << behind) != 0 {
+            return false;
+        }
+        self.seen |= 1 << behind;
+        true
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    role: Role,
+    epoch: u32,
+    timing: Timing,
+    session: u64,
+    sequence: u64,
+    peer: PeerSession,
+    past: [u64; REMEMBERED],
+    detector: Detector,
+    joined: bool,
+    next_heartbeat: Instant,
+}
+
+impl Node {
+    /// Starts a node; `session` is a random number.
+    pub fn new(role: Role, epoch: u32, timing: Timing, session: u64, now: Instant) -> Self {
+        Self {
+            role,
+            epoch,
+            timing,
+            session: session.max(1),
+            sequence: 0,
+            peer: PeerSession::default(),
+            past: [0; REMEMBERED],
+            detector: Detector::default(),
+            joined: false,
+            next_heartbeat: now,
+        }
+    }
+
+    /// The node's role.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The number of the current term of office.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The node's state.
+    pub fn state(&self) -> State {
+        match (self.role, self.joined) {
+            (Role::Primary, false) => State::Solo,
+            (Role::Primary, true) => State::Protected,
+            (Role::Backup, false) => State::Waiting,
+            (Role::Backup, true) => State::Shadowing,
+        }
+    }
+
+    /// How often heartbeats go, and how many may be missed.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Changes the timing; it holds from `now` on.
+    pub fn set_timing(&mut self, timing: Timing, now: Instant) {
+        self.timing = timing;
+        self.next_heartbeat = now;
+    }
+
+    /// When the peer was last heard in the present session.
+    pub fn last_heard(&self) -> Option<Instant> {
+        self.detector.last_heard()
+    }
+
+    /// The header of the next datagram to the peer.
+    pub fn header(&mut self, kind: Kind) -> Header {
+        self.sequence = self.sequence.wrapping_add(1);
+        Header {
+            kind,
+            role: self.role,
+            epoch: self.epoch,
+            session: self.session,
+            peer_session: self.peer.id,
+            sequence: self.sequence,
+        }
+    }
+
+    /// Takes an authenticated datagram's header. `Err` names why the datagram must be dropped, body and all.
+    /// `fresh_session` is a random number, used if a new session begins.
+    pub fn heard(
+        &mut self,
+        header: &Header,
+        fresh_session: u64,
+        now: Instant,
+    ) -> Result<Option<Event>, Counter> {
+        // Our own datagram come back, or a repeated one of a session that is over.
+        if header.session == self.session
+            || header.session == 0
+            || self.past.contains(&header.session)
+        {
+            return Err(Counter::PeerBadSession);
+        }
+        let bound = header.peer_session == self.session;
+        if header.session != self.peer.id {
+            if !bound && self.detector.is_alive() {
+                return Err(Counter::PeerBadSession);
+            }
+            // A peer that does not know our session yet cannot be told from a recording: it is answered, not believed.
+            self.adopt(header.session, bound);
+        } else if bound {
+            self.peer.bound = true;
+        }
+        if !self.peer.fresh(header.sequence) {
+            return Err(Counter::PeerReplayed);
+        }
+        if !bound {
+            return if header.peer_session == 0 {
+                Ok(None)
+            } else {
+                Err(Counter::PeerBadSession)
+            };
+        }
+        if header.role == Role::Primary {
+            if header.epoch < self.epoch {
+                return Err(Counter::PeerBadEpoch);
+            }
+            if self.role == Role::Primary && header.epoch > self.epoch {
+                self.role = Role::Backup;
+                self.epoch = header.epoch;
+                self.part(fresh_session);
+                return Ok(Some(Event::SteppedDown));
+            }
+        }
+        if header.role == self.role {
+            return Err(Counter::PeerRoleConflict);
+        }
+        if header.kind == Kind::Leave {
+            let was_joined = self.joined;
+            self.part(fresh_session);
+            return Ok(was_joined.then_some(Event::PeerLeft));
+        }
+        if self.role == Role::Backup {
+            self.epoch = header.epoch;
+        }
+        self.detector.heard(now);
+        let event = (!self.joined).then_some(Event::Joined);
+        self.joined = true;
+        Ok(event)
+    }
+
+    fn adopt(&mut self, session: u64, bound: bool) {
+        if self.peer.bound {
+            self.past.rotate_right(1);
+            if let Some(slot) = self.past.first_mut() {
+                *slot = self.peer.id;
+            }
+        }
+        self.peer = PeerSession {
+            id: session,
+            bound,
+            ..PeerSession::default()
+        };
+        self.detector.forget();
+        // The next datagram of this session raises `Joined`, and the old session's connections are void.
+        self.joined = false;
+    }
+
+    /// Ends the present session on this side.
+    fn part(&mut self, fresh_session: u64) {
+        self.session = fresh_session.max(1);
+        self.sequence = 0;
+        self.peer.bound = false;
+        self.detector.forget();
+        self.joined = false;
+    }
+
+    /// The timer fired. `fresh_session` is a random number, used if the peer is lost.
+    pub fn poll(&mut self, now: Instant, fresh_session: u64) -> Poll {
+        let suspicion = self.detector.poll(now, &self.timing);
+        let event = match suspicion {
+            Suspicion::Lost { silence } => Some(match self.role {
+                Role::Primary => {
+                    self.part(fresh_session);
+                    Event::BackupLost(silence)
+                }
+                Role::Backup => {
+                    self.take_over(fresh_session);
+                    Event::PrimaryLost(silence)
+                }
+            }),
+            _ => None,
+        };
+        let heartbeat = now >= self.next_heartbeat;
+        if heartbeat {
+            self.next_heartbeat = now.after(self.timing.interval);
+        }
+        Poll {
+            heartbeat,
+            event,
+            asleep: suspicion == Suspicion::Asleep,
+            next: self.detector.schedule(self.next_heartbeat, &self.timing),
+        }
+    }
+
+    /// Becomes the primary of the next epoch. `fresh_session` is a random number.
+    pub fn take_over(&mut self, fresh_session: u64) {
+        self.role = Role::Primary;
+        self.epoch = self.epoch.wrapping_add(1);
+        self.part(fresh_session);
+    }
+}

@@ -1,0 +1,525 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection on the primary.
+//!
+//! ```text
+//!  SYN           SYN-ACK, ACK            backup's first Progress
+//!   │   ┌──────────┐    Open   ┌─────────┐        ┌───────────┐
+//!   └──▶│ HalfOpen │──────────▶│ Opening │───────▶│ Protected │
+//!       └──────────┘           └────┬────┘        └─────┬─────┘
+//!                                   │ refused, timeout  │ shadow gone, stalled, backup lost
+//!                                   ▼                   ▼
+//!                              ┌─────────────────────────────┐
+//!                              │         Unprotected         │
+//!                              └─────────────────────────────┘
+//! ```
+//!
+//! From `Opening` on the acknowledgements to the client are *gated*: none passes what the backup has. So the client itself still
+//! has every byte that the backup lacks, and will send it again to whoever speaks for the service. This is the output commit of
+//! FT-TCP and of the routers' non-stop routing.
+//!
+//! Sequence numbers here are the client's for what the client sends and the primary's for what the server sends: those on the wire.
+
+use super::counters::Counter;
+use super::message::{Close, Gone, Open, Progress, Record};
+use super::rewrite::{Blank, Rewrite};
+use super::seq::SeqNumber;
+use super::time::{timestamp_ticks, Instant};
+use super::wire::{Flags, Flow, Options, Segment, Timestamps};
+use core::time::Duration;
+
+/// The primary's name for a connection: the upper half finds its place in the table, the lower half is a serial number.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// How long an `Open` or `Query` waits for its answer before it is sent again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// How long the backup may take to have its shadow.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an acknowledgement may be held back without any progress of the shadow.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long after a reset or a last FIN the kernel is asked whether its socket is gone.
+const CHECK_AFTER: Duration = Duration::from_millis(10);
+
+/// Where a connection stands.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// The handshake is under way.
+    HalfOpen,
+    /// The backup was asked for a shadow.
+    Opening,
+    /// The backup has a shadow.
+    Protected,
+    /// It is plain TCP, for this reason.
+    Unprotected(Counter),
+}
+
+impl State {
+    /// The word in `/proc/net/sttcp`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::HalfOpen => "half-open",
+            State::Opening => "opening",
+            State::Protected => "protected",
+            State::Unprotected(_) => "unprotected",
+        }
+    }
+}
+
+/// What becomes of a server segment.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Verdict {
+    /// It goes out, changed so.
+    Send(Rewrite),
+    /// It is not sent: held back, it says nothing new.
+    Swallow,
+}
+
+/// What to do after an event that is no segment.
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct Actions {
+    /// Tell the backup.
+    pub record: Option<Record>,
+    /// Send this segment from the service to the client.
+    pub send: Option<Segment>,
+    /// Count this.
+    pub count: Option<Counter>,
+    /// Ask the kernel whether the socket still exists, and call [`Connection::socket_gone`] if not.
+    pub check_socket: bool,
+}
+
+/// A connection of a protected service, seen from the primary.
+#[derive(Debug)]
+pub struct Connection {
+    id: ConnectionId,
+    flow: Flow,
+    state: State,
+    /// The client's side of the handshake.
+    client_isn: SeqNumber,
+    client_window: u16,
+    client_mss: u16,
+    client_scale: Option<u8>,
+    client_sack: bool,
+    client_ecn: bool,
+    client_tsval: Option<u32>,
+    /// The primary's side of it.
+    primary_isn: SeqNumber,
+    scale: Option<(u8, u8)>,
+    sack: bool,
+    ecn: bool,
+    /// (client's TSval in the SYN, ours in the SYN-ACK).
+    timestamps: Option<(u32, u32)>,
+    syn_ack_at: Option<Instant>,
+    /// What the stack has acknowledged.
+    rcv_nxt: SeqNumber,
+    /// What the client has been told of it.
+    acked: SeqNumber,
+    /// What the shadow has taken.
+    shadow_rcv: SeqNumber,
+    shadow_snd: SeqNumber,
+    /// The end of what the server has sent.
+    snd_nxt: SeqNumber,
+    /// The highest acknowledgement of the client.
+    snd_una: SeqNumber,
+    /// The right edge of the window, as the stack last advertised it.
+    edge: SeqNumber,
+    last_timestamps: Option<Timestamps>,
+    client_fin: Option<SeqNumber>,
+    server_fin: Option<SeqNumber>,
+    /// Since when the backup owes an answer: to the `Open`, or the bytes that are withheld.
+    waiting_since: Option<Instant>,
+    next_retry: Instant,
+    retry: Duration,
+    check_at: Option<Instant>,
+    created: Instant,
+}
+
+impl Connection {
+    /// A client's SYN. The second value is how the SYN must be changed before the stack sees it, `Err` why the connection cannot be protected.
+    pub fn from_syn(
+        id: ConnectionId,
+        flow: Flow,
+        syn: &Segment,
+        now: Instant,
+    ) -> Result<Self, Counter> {
+        if syn.options.md5 {
+            return Err(Counter::UnprotectedMd5);
+        }
+        if syn.options.ao {
+            return Err(Counter::UnprotectedAo);
+        }
+        let next = syn.seq + 1;
+        Ok(Self {
+            id,
+            flow,
+            state: State::HalfOpen,
+            client_isn: syn.seq,
+            client_window: syn.window,
+            client_mss: syn.options.mss.unwrap_or(0),
+            client_scale: syn.options.window_scale.map(|scale| scale.min(14)),
+            client_sack: syn.options.sack_permitted,
+            client_ecn: syn.flags.contains(Flags::ECE) && syn.flags.contains(Flags::CWR),
+            client_tsval: syn.options.timestamps.map(|ts| ts.tsval),
+            primary_isn: SeqNumber::default(),
+            scale: None,
+            sack: false,
+            ecn: false,
+            timestamps: None,
+            syn_ack_at: None,
+            rcv_nxt: next,
+            acked: next,
+            shadow_rcv: next,
+            shadow_snd: SeqNumber::default(),
+            snd_nxt: SeqNumber::default(),
+            snd_una: SeqNumber::default(),
+            edge: next,
+            last_timestamps: None,
+            client_fin: None,
+            server_fin: None,
+            waiting_since: None,
+            next_retry: now,
+            retry: RETRY,
+            check_at: None,
+            created: now,
+        })
+    }
+
+    /// The connection's name.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Since when it is known.
+    pub fn created(&self) -> Instant {
+        self.created
+    }
+
+    /// Client bytes that the stack acknowledged and the shadow has not.
+    pub fn lag_in(&self) -> u32 {
+        ahead(self.rcv_nxt, self.shadow_rcv)
+    }
+
+    /// Server bytes that were sent here and not by the shadow.
+    pub fn lag_out(&self) -> u32 {
+        ahead(self.snd_nxt, self.shadow_snd)
+    }
+
+    /// Whether a SYN on the same addresses may take this connection's place.
+    pub fn may_be_replaced(&self, syn: &Segment) -> bool {
+        match self.state {
+            State::HalfOpen => syn.seq != self.client_isn,
+            _ => self.server_fin.is_some() && self.client_fin.is_some(),
+        }
+    }
+
+    fn gated(&self) -> bool {
+        matches!(self.state, State::Opening | State::Protected)
+    }
+
+    /// A segment of the client, other than a SYN, on its way to the stack. `protectable` says whether there is a backup.
+    pub fn on_client(&mut self, segment: &Segment, protectable: bool, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        if segment.flags.contains(Flags::RST) {
+            // Only the stack can tell whether it believes the reset (RFC 5961, section 3.2).
+            self.check_at = Some(now.after(CHECK_AFTER));
+            return actions;
+        }
+        if !segment.flags.contains(Flags::ACK) {
+            return actions;
+        }
+        if self.state == State::HalfOpen {
+            // The third segment of the handshake, or data in its stead.
+            if self.syn_ack_at.is_none() || segment.ack != self.primary_isn + 1 {
+                return actions;
+            }
+            if protectable {
+                self.state = State::Opening;
+                self.waiting_since = Some(now);
+                self.next_retry = now.after(self.retry);
+                actions.record = Some(Record::Open(self.open(now)));
+            } else {
+                self.state = State::Unprotected(Counter::UnprotectedNoBackup);
+                actions.count = Some(Counter::UnprotectedNoBackup);
+            }
+        }
+        if segment.ack > self.snd_una && segment.ack <= self.snd_nxt {
+            self.snd_una = segment.ack;
+        }
+        if segment.flags.contains(Flags::FIN) {
+            self.client_fin = Some(segment.end());
+        }
+        self.check_end(now);
+        actions
+    }
+
+    /// The server's SYN-ACK.
+    pub fn on_syn_ack(&mut self, syn_ack: &Segment, now: Instant) {
+        if self.state != State::HalfOpen || syn_ack.ack != self.client_isn + 1 {
+            return;
+        }
+        let options: &Options = &syn_ack.options;
+        self.primary_isn = syn_ack.seq;
+        self.snd_nxt = syn_ack.end();
+        self.snd_una = syn_ack.end();
+        self.shadow_snd = syn_ack.end();
+        self.scale = match (self.client_scale, options.window_scale) {
+            (Some(client), Some(primary)) => Some((client, primary.min(14))),
+            _ => None,
+        };
+        self.sack = self.client_sack && options.sack_permitted;
+        self.ecn = self.client_ecn && syn_ack.flags.contains(Flags::ECE);
+        self.timestamps = match (self.client_tsval, options.timestamps) {
+            (Some(client), Some(primary)) => Some((client, primary.tsval)),
+            _ => None,
+        };
+        self.last_timestamps = options.timestamps;
+        self.syn_ack_at = Some(now);
+        self.edge = syn_ack.ack + u32::from(syn_ack.window);
+    }
+
+    /// A segment of the server, other than a SYN-ACK, on its way to the client.
+    pub fn on_server(&mut self, segment: &Segment, now: Instant) -> (Verdict, Actions) {
+        let mut actions = Actions::default();
+        let mut rewrite = Rewrite::default();
+        if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
+            self.check_at = Some(now.after(CHECK_AFTER));
+            return (Verdict::Send(rewrite), actions);
+        }
+        let news = segment.ack > self.rcv_nxt;
+        self.rcv_nxt = self.rcv_nxt.max(segment.ack);
+        let new_data = segment.end() > self.snd_nxt;
+        self.snd_nxt = self.snd_nxt.max(segment.end());
+        if segment.flags.contains(Flags::FIN) {
+            self.server_fin = Some(segment.end());
+        }
+        self.last_timestamps = segment.options.timestamps;
+        let edge = segment.ack + (u32::from(segment.window) << self.own_scale());
+        self.edge = self.edge.max(edge);
+        let mut verdict = Verdict::Send(Rewrite::default());
+        let allowed = self.allowed();
+        if self.gated() && segment.ack > allowed {
+            actions.count = Some(Counter::AcksGated);
+            rewrite.ack = Some(allowed);
+            rewrite.window = Some(self.window_for(allowed, edge));
+            if self.waiting_since.is_none() {
+                self.waiting_since = Some(now);
+                self.next_retry = now.after(self.retry);
+            }
+            // What was an acknowledgement of new bytes would reach the client as a duplicate; three of them are a loss signal (RFC 5681, 3.2).
+            let pure = segment.is_pure_ack();
+            verdict = if pure && news && !new_data && allowed == self.acked {
+                actions.count = Some(Counter::AcksSwallowed);
+                Verdict::Swallow
+            } else {
+                Verdict::Send(rewrite)
+            };
+        }
+        if verdict != Verdict::Swallow {
+            self.acked = self.acked.max(segment.ack.min(allowed));
+        }
+        self.check_end(now);
+        (verdict, actions)
+    }
+
+    /// The shadow's progress. The first makes the connection protected.
+    pub fn on_progress(&mut self, progress: &Progress, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        match self.state {
+            State::Opening => {
+                self.state = State::Protected;
+                self.waiting_since = None;
+                actions.count = Some(Counter::Protected);
+            }
+            State::Protected => {}
+            State::HalfOpen => return actions,
+            State::Unprotected(_) => {
+                actions.record = Some(Record::Close(self.id, Close::Unprotected));
+                return actions;
+            }
+        }
+        if progress.rcv_nxt > self.shadow_rcv {
+            self.shadow_rcv = progress.rcv_nxt;
+            self.waiting_since = None;
+            self.retry = RETRY;
+        }
+        self.shadow_snd = self.shadow_snd.max(progress.snd_nxt);
+        self.release(&mut actions, now);
+        actions
+    }
+
+    /// The backup has no shadow of this connection.
+    pub fn on_gone(&mut self, why: Gone, now: Instant) -> Actions {
+        self.unprotect(
+            match why {
+                Gone::Refused => Counter::UnprotectedRefused,
+                Gone::Options => Counter::UnprotectedOptions,
+                Gone::NoMemory => Counter::UnprotectedNoMemory,
+                Gone::Ended => Counter::UnprotectedShadowGone,
+            },
+            now,
+        )
+    }
+
+    /// Goes on as plain TCP. What was held back is acknowledged at once.
+    pub fn unprotect(&mut self, why: Counter, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        if !self.gated() {
+            return actions;
+        }
+        // A shadow that ended while its connection was ending is no failure.
+        let ending =
+            self.client_fin.is_some() || self.server_fin.is_some() || self.check_at.is_some();
+        self.state = State::Unprotected(why);
+        self.waiting_since = None;
+        actions.record = Some(Record::Close(self.id, Close::Unprotected));
+        self.release(&mut actions, now);
+        actions.count = (!ending || why != Counter::UnprotectedShadowGone).then_some(why);
+        actions
+    }
+
+    /// When [`Connection::poll`] wants to be called, if ever.
+    pub fn poll_at(&self) -> Option<Instant> {
+        let retry = self.waiting_since.map(|_| self.next_retry);
+        super::time::earliest(retry, self.check_at)
+    }
+
+    /// A time that was asked for has come.
+    pub fn poll(&mut self, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        if let Some(since) = self.waiting_since.filter(|_| now >= self.next_retry) {
+            let opening = self.state == State::Opening;
+            let (limit, why) = if opening {
+                (OPEN_TIMEOUT, Counter::UnprotectedOpenTimeout)
+            } else {
+                (STALL_TIMEOUT, Counter::UnprotectedStalled)
+            };
+            if now.since(since) >= limit {
+                return self.unprotect(why, now);
+            }
+            self.retry = self.retry.saturating_mul(2);
+            self.next_retry = now.after(self.retry);
+            actions.record = Some(if opening {
+                Record::Open(self.open(now))
+            } else {
+                Record::Query(self.id)
+            });
+        }
+        if self.check_at.is_some_and(|at| now >= at) {
+            self.check_at = None;
+            actions.check_socket = true;
+        }
+        actions
+    }
+
+    /// The kernel has no socket for this connection any longer; the caller drops it.
+    pub fn socket_gone(&self) -> Option<Record> {
+        self.gated().then_some(Record::Close(self.id, Close::Ended))
+    }
+
+    /// Whether the connection has ended in both directions and both ends know it; the caller drops it.
+    pub fn has_ended(&self) -> bool {
+        matches!((self.client_fin, self.server_fin), (Some(client), Some(server))
+            if self.acked >= client && self.snd_una >= server)
+    }
+
+    fn check_end(&mut self, now: Instant) {
+        if self.has_ended() {
+            self.check_at = Some(now.after(CHECK_AFTER));
+        }
+    }
+
+    /// How far the client may be told that its bytes have arrived.
+    fn allowed(&self) -> SeqNumber {
+        if self.gated() {
+            self.rcv_nxt.min(self.shadow_rcv)
+        } else {
+            self.rcv_nxt
+        }
+    }
+
+    /// Sends the acknowledgement that was held back, as far as it is allowed now.
+    fn release(&mut self, actions: &mut Actions, now: Instant) {
+        let allowed = self.allowed();
+        if allowed > self.acked {
+            self.acked = allowed;
+            actions.send = Some(Segment {
+                seq: self.snd_nxt,
+                ack: allowed,
+                flags: Flags::ACK,
+                window: self.window_for(allowed, self.edge),
+                options: Options {
+                    timestamps: self.last_timestamps,
+                    ..Options::default()
+                },
+                ..Segment::default()
+            });
+        }
+        if self.gated() && self.rcv_nxt > allowed && self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+            self.next_retry = now.after(self.retry);
+        }
+        self.check_end(now);
+    }
+
+    fn own_scale(&self) -> u8 {
+        self.scale.map_or(0, |(_, own)| own)
+    }
+
+    /// The window field that keeps the right edge where the stack put it, for a lower acknowledgement.
+    fn window_for(&self, ack: SeqNumber, edge: SeqNumber) -> u16 {
+        u16::try_from(ahead(edge, ack) >> self.own_scale()).unwrap_or(u16::MAX)
+    }
+
+    fn open(&self, now: Instant) -> Open {
+        let elapsed = self.syn_ack_at.map_or(Duration::ZERO, |at| now.since(at));
+        Open {
+            id: self.id,
+            flow: self.flow,
+            client_isn: self.client_isn,
+            primary_isn: self.primary_isn,
+            mss: self.client_mss,
+            window: self.client_window,
+            window_scale: self.scale,
+            sack: self.sack,
+            ecn: self.ecn,
+            timestamps: self
+                .timestamps
+                .map(|(client, own)| (client, own.wrapping_add(timestamp_ticks(elapsed)))),
+        }
+    }
+}
+
+/// How a SYN or SYN-ACK of a protected service must be changed: extensions whose state a shadow could not share are never negotiated.
+pub fn plain_handshake(segment: &Segment) -> (Rewrite, [Option<Counter>; 3]) {
+    let options = &segment.options;
+    let clear_ae = segment.flags.contains(Flags::AE);
+    let rewrite = Rewrite {
+        blank: Blank {
+            fast_open: options.fast_open,
+            mptcp: options.mptcp,
+        },
+        clear_ae,
+        ..Rewrite::default()
+    };
+    (
+        rewrite,
+        [
+            options.fast_open.then_some(Counter::FastOpenBlanked),
+            options.mptcp.then_some(Counter::MptcpBlanked),
+            clear_ae.then_some(Counter::AccurateEcnCleared),
+        ],
+    )
+}
+
+/// How far `a` is ahead of `b`; zero if it is not.
+pub(super) fn ahead(a: SeqNumber, b: SeqNumber) -> u32 {
+    u32::try_from(a.since(b)).unwrap_or(0)
+}

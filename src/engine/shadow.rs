@@ -1,0 +1,664 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A shadow: the backup's live, silent copy of a connection, and after a takeover the connection itself.
+//!
+//! The shadow is an ordinary socket that an ordinary handshake made, played to it by [`Shadow::open`] and [`Shadow::on_output`]. It chose its
+//! own initial sequence number and timestamp clock, so every segment is translated: `delta` leads from the shadow's sequence numbers to the
+//! primary's, which are those the client knows. The client's own numbers are the same on both hosts.
+//!
+//! Injected segments are made in the client's view, and pass [`Shadow::on_client`] like any segment of the client.
+
+use super::counters::Counter;
+use super::message::{Close, Gone, Open, Progress, Record};
+use super::primary::{ahead, ConnectionId};
+use super::rewrite::{Rewrite, SackRewrite};
+use super::seq::{Delta, SeqNumber};
+use super::time::{earliest, timestamp_ticks, Instant};
+use super::wire::{Flags, Flow, Options, Segment, Timestamps};
+use core::time::Duration;
+
+/// How long the local stack may take to answer the SYN before it is injected again.
+const SYN_RETRY: Duration = Duration::from_millis(200);
+
+/// How many SYNs are injected before the shadow is given up.
+const SYN_TRIES: u8 = 5;
+
+/// How long a shadow may stay without progress after its connection ended.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long after a reset the kernel is asked whether its socket is gone.
+const CHECK_AFTER: Duration = Duration::from_millis(10);
+
+/// Client data younger than this at a takeover is acknowledged at once.
+const RECENT: Duration = Duration::from_secs(300);
+
+/// Where a shadow stands.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// The SYN is injected.
+    Opening,
+    /// The handshake is through.
+    Established,
+    /// The connection has ended; the shadow is ending.
+    Ending,
+    /// The shadow must not go on; a reset is injected.
+    Doomed,
+}
+
+/// What becomes of a client segment.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Inbound {
+    /// It goes to the stack, changed so.
+    Pass(Rewrite),
+    /// It waits until the shadow is ready.
+    Queue,
+    /// It is dropped.
+    Drop(Counter),
+}
+
+/// What becomes of a segment that the shadow sends.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outbound {
+    /// It goes to the client, changed so.
+    Send(Rewrite),
+    /// It is kept; it covers these sequence numbers of the primary.
+    Hold(SeqNumber, SeqNumber),
+    /// It is freed.
+    Swallow,
+}
+
+/// What to do besides.
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct Actions {
+    /// Tell the primary.
+    pub record: Option<Record>,
+    /// Inject this segment as the client's.
+    pub inject: Option<Segment>,
+    /// Send this segment from the service to the client.
+    pub send: Option<Segment>,
+    /// Hand the queued client segments to the stack, after `inject`.
+    pub release_queue: bool,
+    /// Free held segments up to this sequence number of the primary.
+    pub release_held: Option<SeqNumber>,
+    /// Ask the kernel whether the socket still exists, and call [`Shadow::socket_gone`] if not.
+    pub check_socket: bool,
+    /// The shadow is over; drop it.
+    pub remove: bool,
+    /// Count this.
+    pub count: Option<Counter>,
+}
+
+/// A shadow.
+#[derive(Debug)]
+pub struct Shadow {
+    id: ConnectionId,
+    flow: Flow,
+    state: State,
+    /// Whether this node speaks for the service: output goes to the client.
+    speaking: bool,
+    open: Open,
+    opened_at: Instant,
+    syn_tries: u8,
+    /// From the shadow's sequence numbers to the primary's.
+    delta: Delta,
+    /// From the shadow's timestamp clock to the primary's.
+    clock_delta: Delta,
+    /// The shadow's timestamp clock, and when it showed that.
+    clock: (u32, Instant),
+    /// The window scale that the local stack chose.
+    own_scale: u8,
+    /// The end of what the shadow has sent, shadow's numbers.
+    snd_nxt: SeqNumber,
+    /// The end of what is held, primary's numbers.
+    held_nxt: SeqNumber,
+    /// What the shadow expects next, client's numbers.
+    rcv_nxt: SeqNumber,
+    reported: SeqNumber,
+    window: u16,
+    /// The end of what the client sent, client's numbers.
+    client_nxt: SeqNumber,
+    /// The highest acknowledgement of the client, primary's numbers.
+    client_ack: SeqNumber,
+    client_window: u16,
+    client_tsval: u32,
+    /// The latest timestamp of the primary that the client echoed.
+    client_tsecr: u32,
+    client_data_at: Option<Instant>,
+    client_fin: bool,
+    server_fin: bool,
+    progress_at: Instant,
+    check_at: Option<Instant>,
+}
+
+impl Shadow {
+    /// Starts a shadow on the primary's word; the second value is the SYN to inject.
+    pub fn open(open: &Open, now: Instant) -> (Self, Segment) {
+        let next = open.client_isn + 1;
+        let shadow = Self {
+            id: open.id,
+            flow: open.flow,
+            state: State::Opening,
+            speaking: false,
+            open: *open,
+            opened_at: now,
+            syn_tries: 1,
+            delta: Delta::default(),
+            clock_delta: Delta::default(),
+            clock: (0, now),
+            own_scale: 0,
+            snd_nxt: SeqNumber::default(),
+            held_nxt: open.primary_isn + 1,
+            rcv_nxt: next,
+            reported: next,
+            window: 0,
+            client_nxt: next,
+            client_ack: open.primary_isn + 1,
+            client_window: open.window,
+            client_tsval: open.timestamps.map_or(0, |(client, _)| client),
+            client_tsecr: 0,
+            client_data_at: None,
+            client_fin: false,
+            server_fin: false,
+            progress_at: now,
+            check_at: Some(now.after(SYN_RETRY)),
+        };
+        let syn = shadow.syn();
+        (shadow, syn)
+    }
+
+    /// The connection's name.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The connection's addresses.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Whether the handshake with the local stack is through, so that the queue holds output and not input.
+    pub fn is_ready(&self) -> bool {
+        self.state != State::Opening
+    }
+
+    /// Whether this node speaks for the connection.
+    pub fn is_speaking(&self) -> bool {
+        self.speaking
+    }
+
+    /// Whether this connection was resumed here.
+    pub fn state_name(&self) -> &'static str {
+        match (self.state, self.speaking) {
+            (State::Opening, _) => "opening",
+            (State::Established, false) => "shadow",
+            (State::Established, true) => "migrated",
+            (State::Ending, _) => "ending",
+            (State::Doomed, _) => "doomed",
+        }
+    }
+
+    /// Client bytes that came by and that the shadow has not taken.
+    pub fn lag_in(&self) -> u32 {
+        ahead(self.client_nxt, self.rcv_nxt)
+    }
+
+    /// Server bytes that the client has and the shadow has not sent.
+    pub fn lag_out(&self) -> u32 {
+        if self.is_ready() {
+            ahead(self.client_ack, self.snd_nxt + self.delta)
+        } else {
+            0
+        }
+    }
+
+    /// Whether `open` is the primary's word for this very shadow, said again.
+    pub fn is_for(&self, open: &Open) -> bool {
+        self.id == open.id
+    }
+
+    /// Whether a SYN on the same addresses may take this connection's place: it has ended.
+    pub fn may_be_replaced(&self) -> bool {
+        matches!(self.state, State::Ending | State::Doomed) || (self.client_fin && self.server_fin)
+    }
+
+    /// A segment of the client, tapped or injected, on its way to the stack.
+    pub fn on_client(&mut self, segment: &Segment, now: Instant) -> (Inbound, Actions) {
+        let mut actions = Actions::default();
+        let syn = segment.flags.contains(Flags::SYN);
+        if syn {
+            let ours = self.state == State::Opening && segment.seq == self.open.client_isn;
+            return if ours {
+                (
+                    Inbound::Pass(super::primary::plain_handshake(segment).0),
+                    actions,
+                )
+            } else {
+                (Inbound::Drop(Counter::StrayIn), actions)
+            };
+        }
+        if self.state == State::Opening {
+            return (Inbound::Queue, actions);
+        }
+        let mut rewrite = Rewrite::default();
+        if segment.flags.contains(Flags::RST) {
+            self.check_at = Some(now.after(CHECK_AFTER));
+        } else {
+            if segment.len() > 0 {
+                self.client_data_at = Some(now);
+            }
+            self.client_nxt = self.client_nxt.max(segment.end());
+            self.client_fin |= segment.flags.contains(Flags::FIN);
+        }
+        if let Some(timestamps) = segment.options.timestamps {
+            if (timestamps.tsval.wrapping_sub(self.client_tsval) as i32) > 0 {
+                self.client_tsval = timestamps.tsval;
+            }
+            if segment.flags.contains(Flags::ACK) {
+                if self.client_tsecr == 0
+                    || (timestamps.tsecr.wrapping_sub(self.client_tsecr) as i32) > 0
+                {
+                    self.client_tsecr = timestamps.tsecr;
+                }
+                rewrite.tsecr = Some(self.clock_delta.unshift(timestamps.tsecr));
+            }
+        }
+        if segment.flags.contains(Flags::ACK) {
+            if segment.ack >= self.client_ack {
+                if segment.ack > self.client_ack {
+                    actions.release_held = Some(segment.ack);
+                    self.progress_at = now;
+                }
+                self.client_ack = segment.ack;
+                self.client_window = segment.window;
+            }
+            let ack = segment.ack - self.delta;
+            if ack > self.snd_nxt {
+                // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
+                let scale = self.open.window_scale.map_or(0, |(client, _)| client);
+                let lost = ahead(ack, self.snd_nxt).div_ceil(1 << scale);
+                let window = u32::from(segment.window).saturating_add(lost);
+                rewrite.ack = Some(self.snd_nxt);
+                rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
+                rewrite.sack = SackRewrite::Blank;
+                actions.count = Some(Counter::AcksClamped);
+            } else {
+                rewrite.ack = Some(ack);
+                rewrite.sack = SackRewrite::Back(self.delta);
+            }
+        }
+        (Inbound::Pass(rewrite), actions)
+    }
+
+    /// A segment that the shadow sends.
+    pub fn on_output(&mut self, segment: &Segment, now: Instant) -> (Outbound, Actions) {
+        let mut actions = Actions::default();
+        if segment.flags.contains(Flags::RST) {
+            return self.on_reset(segment, now);
+        }
+        if segment.flags.contains(Flags::SYN) {
+            return (Outbound::Swallow, self.on_syn_ack(segment, now));
+        }
+        if self.state == State::Opening || !segment.flags.contains(Flags::ACK) {
+            return (Outbound::Swallow, actions);
+        }
+        if segment.ack > self.rcv_nxt {
+            self.rcv_nxt = segment.ack;
+            self.progress_at = now;
+        }
+        self.window = segment.window;
+        self.server_fin |= segment.flags.contains(Flags::FIN);
+        if let Some(timestamps) = segment.options.timestamps {
+            self.clock = (timestamps.tsval, now);
+        }
+        if segment.end() > self.snd_nxt {
+            self.snd_nxt = segment.end();
+            self.progress_at = now;
+        }
+        actions.record = self.report();
+        let (start, end) = (segment.seq + self.delta, segment.end() + self.delta);
+        if segment.len() > 0 && end <= self.client_ack {
+            // The client has it from the primary; only the shadow has not heard that.
+            actions.inject = Some(self.client_segment(Flags::ACK));
+            actions.count = Some(Counter::AcksInjected);
+            return (Outbound::Swallow, actions);
+        }
+        if self.speaking {
+            return (Outbound::Send(self.outward(segment)), actions);
+        }
+        if segment.len() == 0
+            || end <= self.held_nxt
+            || matches!(self.state, State::Ending | State::Doomed) && end <= self.client_ack
+        {
+            // A bare acknowledgement, or a retransmission of what is held.
+            actions.count = Some(Counter::OutputSwallowed);
+            return (Outbound::Swallow, actions);
+        }
+        self.held_nxt = end;
+        actions.count = Some(Counter::SegmentsHeld);
+        (Outbound::Hold(start, end), actions)
+    }
+
+    fn on_syn_ack(&mut self, segment: &Segment, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        if self.state != State::Opening {
+            // The stack did not take our third segment (its accept queue was full, say); once more.
+            actions.inject = Some(self.client_segment(Flags::ACK));
+            actions.count = Some(Counter::HandshakesInjected);
+            return actions;
+        }
+        let options = &segment.options;
+        let agreed = options.sack_permitted == self.open.sack
+            && options.timestamps.is_some() == self.open.timestamps.is_some()
+            && options.window_scale.is_some() == self.open.window_scale.is_some();
+        self.delta = Delta::between(self.open.primary_isn, segment.seq);
+        self.snd_nxt = segment.end();
+        self.own_scale = options.window_scale.unwrap_or(0).min(14);
+        self.window = u16::try_from(u32::from(segment.window) >> self.own_scale).unwrap_or(0);
+        if let (Some(own), Some((_, primary))) = (options.timestamps, self.open.timestamps) {
+            let elapsed = timestamp_ticks(now.since(self.opened_at));
+            self.clock_delta = Delta::of(primary.wrapping_add(elapsed), own.tsval);
+            self.clock = (own.tsval, now);
+            // What the client would have echoed of this very SYN-ACK.
+            self.client_tsecr = self.clock_delta.shift(own.tsval);
+        }
+        self.progress_at = now;
+        if !agreed {
+            self.state = State::Doomed;
+            actions.record = Some(Record::Gone(self.id, Gone::Options));
+            actions.inject = Some(self.client_segment(Flags::RST));
+            actions.count = Some(Counter::ShadowsRefused);
+            self.check_at = Some(now.after(CHECK_AFTER));
+            return actions;
+        }
+        self.state = State::Established;
+        self.check_at = None;
+        actions.inject = Some(self.client_segment(Flags::ACK));
+        actions.release_queue = true;
+        actions.record = Some(Record::Progress(self.progress()));
+        actions.count = Some(Counter::ShadowsEstablished);
+        actions
+    }
+
+    fn on_reset(&mut self, segment: &Segment, now: Instant) -> (Outbound, Actions) {
+        let mut actions = Actions::default();
+        if self.state == State::Opening {
+            actions.record = Some(Record::Gone(self.id, Gone::Refused));
+            actions.count = Some(Counter::ShadowsRefused);
+            actions.remove = true;
+            return (Outbound::Swallow, actions);
+        }
+        self.check_at = Some(now.after(CHECK_AFTER));
+        if self.speaking && self.state == State::Established {
+            (Outbound::Send(self.outward(segment)), actions)
+        } else {
+            (Outbound::Swallow, actions)
+        }
+    }
+
+    /// The socket queued client bytes: it expects `rcv_nxt` next (tracepoint `sk_data_ready`).
+    pub fn on_delivered(&mut self, rcv_nxt: SeqNumber, now: Instant) -> Option<Record> {
+        if self.state == State::Opening {
+            return None;
+        }
+        if rcv_nxt > self.rcv_nxt {
+            self.rcv_nxt = rcv_nxt;
+            self.progress_at = now;
+        }
+        self.report()
+    }
+
+    /// The primary says `Open` again, or asks.
+    pub fn on_query(&mut self) -> Option<Record> {
+        self.is_ready().then(|| {
+            self.reported = self.rcv_nxt;
+            Record::Progress(self.progress())
+        })
+    }
+
+    /// The primary says that the connection is over, or goes on alone.
+    pub fn on_close(&mut self, why: Close, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        if self.speaking {
+            return actions;
+        }
+        match why {
+            Close::Ended => {
+                if matches!(self.state, State::Opening | State::Established) {
+                    if self.state == State::Established {
+                        self.state = State::Ending;
+                    }
+                    self.progress_at = now;
+                    self.check_at = Some(now.after(CHECK_AFTER));
+                }
+            }
+            Close::Unprotected => {
+                actions = self.doom(now);
+                actions.count = Some(Counter::ShadowsAbandoned);
+            }
+        }
+        actions
+    }
+
+    /// Ends the shadow now: a reset of the client's, at the place where the stack will believe it (RFC 5961, section 3.2).
+    pub fn doom(&mut self, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        if self.state == State::Opening {
+            actions.remove = true;
+            return actions;
+        }
+        self.state = State::Doomed;
+        self.check_at = Some(now.after(CHECK_AFTER));
+        actions.inject = Some(self.client_segment(Flags::RST));
+        actions
+    }
+
+    /// The kernel has no socket for this shadow any longer; the caller drops it. The record tells the primary of an untimely end.
+    pub fn socket_gone(&self) -> (Option<Record>, Counter) {
+        match self.state {
+            State::Established | State::Opening if !self.speaking => (
+                Some(Record::Gone(self.id, Gone::Ended)),
+                Counter::ShadowsFinished,
+            ),
+            _ => (None, Counter::ShadowsFinished),
+        }
+    }
+
+    /// Whether a socket that the kernel keeps only in TIME-WAIT is of no more use to the shadow: once it speaks, that socket's answers
+    /// need translation.
+    pub fn ends_in_time_wait(&self) -> bool {
+        !self.speaking
+    }
+
+    /// When [`Shadow::poll`] wants to be called, if ever.
+    pub fn poll_at(&self) -> Option<Instant> {
+        let overdue = matches!(self.state, State::Ending).then(|| self.progress_at.after(GRACE));
+        earliest(self.check_at, overdue)
+    }
+
+    /// A time that was asked for has come.
+    pub fn poll(&mut self, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        match self.state {
+            State::Opening if self.check_at.is_some_and(|at| now >= at) => {
+                if self.syn_tries >= SYN_TRIES {
+                    actions.record = Some(Record::Gone(self.id, Gone::Refused));
+                    actions.count = Some(Counter::ShadowsRefused);
+                    actions.remove = true;
+                    return actions;
+                }
+                self.syn_tries = self.syn_tries.saturating_add(1);
+                self.check_at = Some(now.after(SYN_RETRY));
+                actions.inject = Some(self.syn());
+                actions.count = Some(Counter::HandshakesInjected);
+            }
+            State::Ending if now.since(self.progress_at) >= GRACE => {
+                actions = self.doom(now);
+                actions.count = Some(Counter::ShadowsOverdue);
+            }
+            State::Ending | State::Doomed | State::Established
+                if self.check_at.is_some_and(|at| now >= at) =>
+            {
+                self.check_at = None;
+                actions.check_socket = true;
+                if self.state == State::Doomed {
+                    // Should the reset have been lost or not believed, it is repeated until the socket is gone.
+                    actions.inject = Some(self.client_segment(Flags::RST));
+                    self.check_at = Some(now.after(SYN_RETRY));
+                }
+            }
+            _ => {}
+        }
+        actions
+    }
+
+    /// This node speaks for the service from now on.
+    pub fn take_over(&mut self, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        match self.state {
+            State::Opening | State::Established => {
+                self.speaking = true;
+                actions.count = Some(Counter::TakeoverContinued);
+                if self.state == State::Established
+                    && self
+                        .client_data_at
+                        .is_some_and(|at| now.since(at) <= RECENT)
+                {
+                    actions.send = Some(self.server_segment(Flags::ACK, now));
+                }
+            }
+            // The client has ended the connection with the primary, or the primary went on without us: nothing to continue.
+            State::Ending | State::Doomed => {}
+        }
+        actions
+    }
+
+    /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement, window and timestamp.
+    pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Rewrite {
+        let mut rewrite = self.outward(segment);
+        rewrite.ack = Some(self.rcv_nxt);
+        rewrite.window = Some(self.outward_window(self.window));
+        if rewrite.tsval.is_some() {
+            rewrite.tsval = Some(self.outward_clock(self.clock_at(now)));
+        }
+        rewrite
+    }
+
+    /// The reset that ends this connection at the client.
+    pub fn reset(&mut self, now: Instant) -> Segment {
+        self.server_segment(Flags::RST, now)
+    }
+
+    fn outward(&mut self, segment: &Segment) -> Rewrite {
+        Rewrite {
+            seq: Some(segment.seq + self.delta),
+            window: Some(self.outward_window(segment.window)),
+            tsval: segment
+                .options
+                .timestamps
+                .map(|ts| self.outward_clock(ts.tsval)),
+            ..Rewrite::default()
+        }
+    }
+
+    /// `field` counts in units of the local stack's scale; the client reads it in the primary's.
+    fn outward_window(&self, field: u16) -> u16 {
+        let scale = self.open.window_scale.map_or(0, |(_, primary)| primary);
+        u16::try_from((u32::from(field) << self.own_scale) >> scale).unwrap_or(u16::MAX)
+    }
+
+    /// The client drops a segment whose timestamp is older than one it has seen (RFC 7323, section 5). Two hosts' clocks drift apart, so
+    /// the offset is raised until what leaves here is no older than what the client has echoed.
+    fn outward_clock(&mut self, tsval: u32) -> u32 {
+        let out = self.clock_delta.shift(tsval);
+        if self.client_tsecr != 0 && (out.wrapping_sub(self.client_tsecr) as i32) < 0 {
+            self.clock_delta = Delta::of(self.client_tsecr, tsval);
+            return self.client_tsecr;
+        }
+        out
+    }
+
+    fn clock_at(&self, now: Instant) -> u32 {
+        let (tsval, at) = self.clock;
+        tsval.wrapping_add(timestamp_ticks(now.since(at)))
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            id: self.id,
+            rcv_nxt: self.rcv_nxt,
+            snd_nxt: self.snd_nxt + self.delta,
+        }
+    }
+
+    fn report(&mut self) -> Option<Record> {
+        if self.speaking || self.rcv_nxt <= self.reported {
+            return None;
+        }
+        self.reported = self.rcv_nxt;
+        Some(Record::Progress(self.progress()))
+    }
+
+    fn syn(&self) -> Segment {
+        let ecn = if self.open.ecn {
+            Flags::ECE | Flags::CWR
+        } else {
+            Flags::NONE
+        };
+        Segment {
+            seq: self.open.client_isn,
+            flags: Flags::SYN | ecn,
+            window: self.open.window,
+            options: Options {
+                mss: (self.open.mss != 0).then_some(self.open.mss),
+                window_scale: self.open.window_scale.map(|(client, _)| client),
+                sack_permitted: self.open.sack,
+                timestamps: self.open.timestamps.map(|(client, _)| Timestamps {
+                    tsval: client,
+                    tsecr: 0,
+                }),
+                ..Options::default()
+            },
+            ..Segment::default()
+        }
+    }
+
+    /// A segment without payload as the client would send it now.
+    fn client_segment(&self, flags: Flags) -> Segment {
+        Segment {
+            seq: self.rcv_nxt,
+            ack: self.client_ack,
+            flags: flags | Flags::ACK,
+            window: self.client_window,
+            options: Options {
+                timestamps: self.open.timestamps.map(|_| Timestamps {
+                    tsval: self.client_tsval,
+                    tsecr: self.client_tsecr,
+                }),
+                ..Options::default()
+            },
+            ..Segment::default()
+        }
+    }
+
+    /// A segment without payload as the primary would send it now.
+    fn server_segment(&mut self, flags: Flags, now: Instant) -> Segment {
+        // Behind a hole of ours the client would take a higher number for lost data: what it has acknowledged is always in its window.
+        let seq = (self.snd_nxt + self.delta).max(self.client_ack);
+        let tsval = self.clock_at(now);
+        let timestamps = self.open.timestamps.map(|_| Timestamps {
+            tsval: self.outward_clock(tsval),
+            tsecr: self.client_tsval,
+        });
+        Segment {
+            seq,
+            ack: self.rcv_nxt,
+            flags: flags | Flags::ACK,
+            window: self.outward_window(self.window),
+            options: Options {
+                timestamps,
+                ..Options::default()
+            },
+            ..Segment::default()
+        }
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Points on the monotonic clock.
+
+use core::time::Duration;
+
+/// A point in time: nanoseconds of the caller's monotonic clock (`ktime_get` in the kernel, a counter in a simulation).
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The instant `nanos` after the clock's zero.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock's zero.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The instant `wait` later; saturates at the end of time.
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(wait)))
+    }
+
+    /// The time from `earlier` to `self`; zero if `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(wait: Duration) -> u64 {
+    wait.as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(wait.subsec_nanos()))
+}
+
+/// Whole milliseconds of `wait`, modulo 2^32: the ticks by which a TCP timestamp clock advances (RFC 7323, 5.4; Linux: 1 ms).
+pub fn timestamp_ticks(wait: Duration) -> u32 {
+    (nanos(wait) / 1_000_000) as u32
+}
+
+/// The earlier of two optional instants; `None` is never.
+pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

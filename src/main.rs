@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! ST-TCP: TCP connections that survive the death of their server's host.
+
+#![deny(unsafe_code)]
+
+mod control;
+// Under Cargo the engine is a library; here only a part of what it offers is used.
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod engine;
+mod node;
+mod peer;
+mod receive;
+mod report;
+mod send;
+#[allow(dead_code, unsafe_code)]
+mod sys;
+mod table;
+mod takeover;
+
+use kernel::prelude::*;
+
+module! {
+    type: Sttcp,
+    name: "sttcp",
+    authors: ["The ST-TCP founders"],
+    description: "Server fault-tolerant TCP: connections survive the death of their server's host",
+    license: "GPL",
+}
+
+struct Sttcp {
+    // Dropped in this order: no more calls from sockets, then the namespaces' nodes.
+    _probe: sys::tracepoint::DataReadyProbe<receive::Delivered>,
+    _namespaces: sys::pernet::Registration<control::Namespace>,
+}
+
+impl kernel::Module for Sttcp {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let namespaces = sys::pernet::Registration::new()?;
+        let probe = sys::tracepoint::DataReadyProbe::register()?;
+        Ok(Self {
+            _probe: probe,
+            _namespaces: namespaces,
+        })
+    }
+}

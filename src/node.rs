@@ -1,0 +1,500 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A running node: the engine's state with the kernel's things around it.
+
+use crate::engine::config::Services;
+use crate::engine::counters::Counter;
+use crate::engine::detector::Timing;
+use crate::engine::emit::{emit, MAX_PACKET};
+use crate::engine::message::{Close, Kind as Datagram, Record};
+use crate::engine::node::{Event, Node as Engine, Role, State};
+use crate::engine::time::{earliest, Instant};
+use crate::engine::wire::{Flow, Segment};
+use crate::engine::{primary, shadow};
+use crate::peer::Outbox;
+use crate::sys::bh::{new_bh_lock, BhLock};
+use crate::sys::hmac::Key;
+use crate::sys::net::Net;
+use crate::sys::show::Show;
+use crate::sys::skb::SkBuff;
+use crate::sys::timer::{Fire, Timer};
+use crate::sys::work::{Context, Run, Work};
+use crate::sys::{clock, socket};
+use crate::table::{Entry, Kind, Table};
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::time::Duration;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
+use kernel::sync::Arc;
+
+/// How often every connection is compared with the kernel's sockets.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The shortest time between two looks at the table.
+const TICK: Duration = Duration::from_millis(5);
+
+/// How long client segments wait for the primary's word about their connection.
+const PENDING: Duration = Duration::from_secs(1);
+
+/// How long a half-open connection may be without a request socket, as it is under SYN cookies.
+const HALF_OPEN: Duration = Duration::from_secs(5);
+
+/// The counters of a namespace.
+pub(crate) struct Counters([Atomic<u64>; Counter::ALL.len()]);
+
+impl Counters {
+    /// All zero.
+    pub(crate) fn new() -> Self {
+        Self([const { Atomic::new(0) }; Counter::ALL.len()])
+    }
+
+    /// Adds one. Any context.
+    pub(crate) fn add(&self, counter: Counter) {
+        if let Some(value) = self.0.get(counter.index()) {
+            value.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Reads one. Any context.
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        self.0.get(counter.index()).map_or(0, |value| value.load(Relaxed))
+    }
+}
+
+/// The heartbeat timer of a node.
+pub(crate) const HEARTBEAT: u64 = 0;
+/// The timer for what connections wait for.
+pub(crate) const HOUSEKEEPING: u64 = 1;
+
+/// A running node. Hooks, timers and the peer channel call it.
+#[pin_data]
+pub(crate) struct Node {
+    pub(crate) net: Net,
+    pub(crate) services: Services,
+    pub(crate) peer: SocketAddr,
+    pub(crate) key: Key,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) table: Pin<KVBox<Table>>,
+    /// Protocol state of the node; held for a few instructions, for each datagram and each timer tick.
+    #[pin]
+    pub(crate) engine: BhLock<Engine>,
+    #[pin]
+    pub(crate) outbox: BhLock<Outbox>,
+    /// What hooks need of `engine`, so that no packet takes its lock.
+    speaks: Atomic<bool>,
+    joined: Atomic<bool>,
+    stopping: Atomic<bool>,
+    tap: Atomic<u32>,
+    next_sweep: Atomic<u64>,
+    #[pin]
+    heartbeat: Timer,
+    #[pin]
+    housekeeping: Timer,
+    #[pin]
+    flush: Work,
+}
+
+/// What [`Node::new`] is made from.
+pub(crate) struct Settings {
+    pub(crate) role: Role,
+    pub(crate) epoch: u32,
+    pub(crate) services: Services,
+    pub(crate) peer: SocketAddr,
+    pub(crate) key: Key,
+    pub(crate) timing: Timing,
+}
+
+/// The monotonic clock. Any context.
+pub(crate) fn now() -> Instant {
+    Instant::from_nanos(clock::monotonic_ns())
+}
+
+impl Node {
+    /// A node that does nothing yet. Process context.
+    pub(crate) fn new(net: Net, settings: Settings, counters: Arc<Counters>) -> Result<Arc<Self>> {
+        let Settings { role, epoch, services, peer, key, timing } = settings;
+        let seed = key.tag(&[b"sttcp table"]);
+        let table = Table::new(seed.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes)))?;
+        let engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
+        Arc::pin_init(
+            pin_init!(Self {
+                net,
+                services,
+                peer,
+                key,
+                counters,
+                table,
+                engine <- new_bh_lock!(engine, "sttcp_engine"),
+                outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
+                speaks: Atomic::new(role == Role::Primary),
+                joined: Atomic::new(false),
+                stopping: Atomic::new(false),
+                tap: Atomic::new(0),
+                next_sweep: Atomic::new(0),
+                heartbeat <- Timer::new(),
+                housekeeping <- Timer::new(),
+                flush <- Work::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Starts the timers, once they are registered.
+    pub(crate) fn start(&self) {
+        self.heartbeat.arm(now().as_nanos());
+        self.housekeeping.arm(now().after(SWEEP).as_nanos());
+    }
+
+    /// Whether this node speaks for the service. Any context.
+    pub(crate) fn speaks(&self) -> bool {
+        self.speaks.load(Acquire)
+    }
+
+    /// Whether the peer is there. Any context.
+    pub(crate) fn joined(&self) -> bool {
+        self.joined.load(Acquire)
+    }
+
+    pub(crate) fn set_speaks(&self, speaks: bool) {
+        self.speaks.store(speaks, Release);
+    }
+
+    pub(crate) fn set_joined(&self, joined: bool) {
+        self.joined.store(joined, Release);
+    }
+
+    /// The device that packets to the service came in by last; 0 if none did.
+    pub(crate) fn tap(&self) -> u32 {
+        self.tap.load(Relaxed)
+    }
+
+    pub(crate) fn set_tap(&self, ifindex: u32) {
+        if self.tap() != ifindex {
+            self.tap.store(ifindex, Relaxed);
+        }
+    }
+
+    pub(crate) fn count(&self, counter: Counter) {
+        self.counters.add(counter);
+    }
+
+    /// Sends a segment without payload. Any context.
+    pub(crate) fn transmit(&self, flow: &Flow, segment: &Segment) {
+        let mut packet = [0; MAX_PACKET];
+        let sent = emit(&mut packet, flow.service, flow.client, segment)
+            .ok()
+            .and_then(|len| SkBuff::alloc_from(packet.get(..len)?))
+            .map(|skb| skb.transmit(self.net));
+        if !matches!(sent, Some(Ok(()))) {
+            self.count(Counter::EmitFailed);
+        }
+    }
+
+    /// Hands a segment without payload to the stack, as the client's. Any context.
+    pub(crate) fn inject(&self, flow: &Flow, segment: &Segment, ifindex: u32) {
+        let mut packet = [0; MAX_PACKET];
+        let done = emit(&mut packet, flow.client, flow.service, segment)
+            .ok()
+            .and_then(|len| SkBuff::alloc_from(packet.get(..len)?))
+            .map(|skb| skb.inject(self.net, ifindex));
+        if !matches!(done, Some(Ok(()))) {
+            self.count(Counter::EmitFailed);
+        }
+    }
+
+    /// Carries out what the engine wants of a primary's connection; `false` if the connection is over. Any context, bucket locked.
+    pub(crate) fn carry_out_primary(&self, flow: &Flow, ifindex: u32, kind: &Kind, actions: primary::Actions) -> bool {
+        let Kind::Primary(connection) = kind else {
+            return true;
+        };
+        if let Some(counter) = actions.count {
+            self.count(counter);
+        }
+        if let Some(record) = &actions.record {
+            self.tell(record);
+        }
+        if let Some(segment) = &actions.send {
+            self.count(Counter::AcksReleased);
+            self.transmit(flow, segment);
+        }
+        if let Some(at) = connection.poll_at() {
+            self.wake_at(at);
+        }
+        if actions.check_socket && !self.has_socket(flow, ifindex, connection.has_ended()) {
+            if let Some(record) = connection.socket_gone() {
+                self.tell(&record);
+            }
+            return false;
+        }
+        true
+    }
+
+    /// Carries out what the engine wants of a shadow; `false` if the shadow is over. Any context, bucket locked.
+    pub(crate) fn carry_out_shadow(&self, entry: &mut Entry, actions: shadow::Actions) -> bool {
+        let Kind::Shadow(shadow) = &mut entry.kind else {
+            return true;
+        };
+        if let Some(counter) = actions.count {
+            self.count(counter);
+        }
+        if let Some(record) = &actions.record {
+            self.tell(record);
+        }
+        if let Some(segment) = &actions.inject {
+            self.inject(&entry.flow, segment, entry.ifindex);
+        }
+        if actions.release_queue {
+            while let Some((skb, _)) = entry.queue.pop_front() {
+                if skb.inject(self.net, entry.ifindex).is_err() {
+                    self.count(Counter::EmitFailed);
+                }
+            }
+        }
+        if let Some(acked) = actions.release_held {
+            entry.queue.retain(|_, tag| {
+                let keep = crate::engine::seq::SeqNumber::new(tag.end) > acked;
+                if !keep {
+                    self.count(Counter::HeldReleased);
+                }
+                keep
+            });
+        }
+        if let Some(segment) = &actions.send {
+            self.transmit(&entry.flow, segment);
+        }
+        if actions.remove {
+            return false;
+        }
+        if let Some(at) = shadow.poll_at() {
+            self.wake_at(at);
+        }
+        if actions.check_socket && !self.has_socket(&entry.flow, entry.ifindex, shadow.ends_in_time_wait()) {
+            let (record, counter) = shadow.socket_gone();
+            self.count(counter);
+            if let Some(record) = record {
+                self.tell(&record);
+            }
+            return false;
+        }
+        true
+    }
+
+    /// Whether the kernel has a socket for the flow; if `ended`, one in TIME-WAIT does not count.
+    fn has_socket(&self, flow: &Flow, ifindex: u32, ended: bool) -> bool {
+        let (local, remote) = (flow.service.to_socket_addr(), flow.client.to_socket_addr());
+        match socket::lookup(self.net, local, remote, ifindex) {
+            None | Some(socket::State::Closed) => false,
+            Some(socket::State::TimeWait) => !ended,
+            Some(_) => true,
+        }
+    }
+
+    /// Asks for a look at the table at `at`, a tick later at the earliest. Any context.
+    pub(crate) fn wake_at(&self, at: Instant) {
+        self.housekeeping.arm_before(at.max(now().after(TICK)).as_nanos());
+    }
+
+    /// Asks for the outbox to be sent when this round of packets is through. Any context.
+    pub(crate) fn flush_soon(&self) {
+        self.flush.schedule();
+    }
+
+    /// Acts on news of the peer. Any context, nothing locked.
+    pub(crate) fn on_event(&self, event: Event) {
+        let (state, epoch) = {
+            let engine = self.engine.lock();
+            (engine.state(), engine.epoch())
+        };
+        let joined = matches!(state, State::Protected | State::Shadowing);
+        self.set_joined(joined);
+        let peer = Show(self.peer);
+        match event {
+            Event::Joined => {
+                pr_info!("peer {peer} joined: {}, epoch {epoch}\n", state.name());
+                self.end_session(Counter::UnprotectedBackupLost);
+            }
+            Event::BackupLost(silence) => {
+                self.count(Counter::PeerLost);
+                pr_warn!("backup {peer} silent for {} ms: solo, connections go on unprotected\n", silence.as_millis());
+                self.end_session(Counter::UnprotectedBackupLost);
+            }
+            Event::PeerLeft => {
+                pr_info!("peer {peer} left: {}\n", state.name());
+                self.end_session(Counter::UnprotectedBackupLost);
+            }
+            Event::PrimaryLost(silence) => {
+                self.count(Counter::PeerLost);
+                self.count(Counter::TakeoversLost);
+                pr_warn!("primary {peer} silent for {} ms: taking over, epoch {epoch}\n", silence.as_millis());
+                self.take_over();
+            }
+            Event::SteppedDown => {
+                self.set_speaks(false);
+                self.count(Counter::SteppedDown);
+                pr_warn!("peer {peer} leads epoch {epoch}: stepping down, silent for the service\n");
+                self.table.retain(|_| false);
+            }
+        }
+    }
+
+    /// What an earlier session left is void: a primary's connections go on alone, a backup's shadows end.
+    fn end_session(&self, why: Counter) {
+        let now = now();
+        self.table.retain(|entry| {
+            let (flow, ifindex) = (entry.flow, entry.ifindex);
+            match &mut entry.kind {
+                Kind::Primary(connection) => {
+                    let actions = connection.unprotect(why, now);
+                    self.carry_out_primary(&flow, ifindex, &entry.kind, actions)
+                }
+                Kind::Shadow(shadow) if !shadow.is_speaking() => {
+                    let actions = shadow.on_close(Close::Unprotected, now);
+                    entry.queue.clear();
+                    self.carry_out_shadow(entry, actions)
+                }
+                _ => true,
+            }
+        });
+    }
+
+    /// Sends the farewell, and resets the connections that live only by translation. Process context; hooks still run.
+    pub(crate) fn leave(&self) {
+        self.stopping.store(true, Relaxed);
+        self.send(Datagram::Leave, &[]);
+        let now = now();
+        let mut resets = 0;
+        self.table.retain(|entry| {
+            if let Kind::Shadow(shadow) = &mut entry.kind {
+                if shadow.is_speaking() {
+                    let reset = shadow.reset(now);
+                    self.transmit(&entry.flow, &reset);
+                    self.count(Counter::MigratedReset);
+                    resets += 1;
+                }
+                // Without translation the socket talks to nobody.
+                let doomed = shadow.doom(now);
+                let _ = self.carry_out_shadow(entry, doomed);
+            }
+            true
+        });
+        if resets > 0 {
+            pr_warn!("{resets} migrated connections reset: they cannot go on without translation\n");
+        }
+    }
+
+    fn sweep_entry(&self, entry: &mut Entry, now: Instant) -> bool {
+        let (flow, ifindex) = (entry.flow, entry.ifindex);
+        match &mut entry.kind {
+            Kind::Primary(connection) => {
+                let age = now.since(connection.created());
+                let young = connection.state() == primary::State::HalfOpen && age < HALF_OPEN || age < SWEEP;
+                let actions = primary::Actions {
+                    check_socket: !young,
+                    ..primary::Actions::default()
+                };
+                self.carry_out_primary(&flow, ifindex, &entry.kind, actions)
+            }
+            Kind::Shadow(shadow) => {
+                let actions = shadow::Actions {
+                    check_socket: shadow.is_ready(),
+                    ..shadow::Actions::default()
+                };
+                self.carry_out_shadow(entry, actions)
+            }
+            Kind::Pending(_) => true,
+        }
+    }
+
+    fn poll_entry(&self, entry: &mut Entry, now: Instant, next: &mut Option<Instant>) -> bool {
+        let (flow, ifindex) = (entry.flow, entry.ifindex);
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let keep = match &mut entry.kind {
+            Kind::Primary(connection) if due(connection.poll_at()) => {
+                let actions = connection.poll(now);
+                self.carry_out_primary(&flow, ifindex, &entry.kind, actions)
+            }
+            Kind::Shadow(shadow) if due(shadow.poll_at()) => {
+                let actions = shadow.poll(now);
+                self.carry_out_shadow(entry, actions)
+            }
+            Kind::Pending(since) if now.since(*since) >= PENDING => {
+                self.count(Counter::PendingExpired);
+                return false;
+            }
+            _ => true,
+        };
+        let at = match &entry.kind {
+            Kind::Primary(connection) => connection.poll_at(),
+            Kind::Shadow(shadow) => shadow.poll_at(),
+            Kind::Pending(since) => Some(since.after(PENDING)),
+        };
+        *next = earliest(*next, at);
+        keep
+    }
+
+    /// Adds a record for the peer. Any context.
+    pub(crate) fn tell(&self, record: &Record) {
+        if !self.push(record) {
+            self.count(Counter::OutboxOverflow);
+        }
+        self.flush_soon();
+    }
+}
+
+impl Fire<HEARTBEAT> for Node {
+    fn timer(&self) -> &Timer {
+        &self.heartbeat
+    }
+
+    /// Sends a heartbeat and judges the peer's. Softirq.
+    fn fire(&self) -> Option<u64> {
+        if self.stopping.load(Relaxed) {
+            return None;
+        }
+        let poll = self.engine.lock().poll(now(), clock::random_u64());
+        if poll.heartbeat {
+            self.send(Datagram::Heartbeat, &[]);
+        }
+        if poll.asleep {
+            self.count(Counter::DetectorAsleep);
+        }
+        if let Some(event) = poll.event {
+            self.on_event(event);
+        }
+        Some(poll.next.as_nanos())
+    }
+}
+
+impl Fire<HOUSEKEEPING> for Node {
+    fn timer(&self) -> &Timer {
+        &self.housekeeping
+    }
+
+    /// Calls the connections whose time has come, and once in a while compares all with the kernel's sockets. Softirq.
+    fn fire(&self) -> Option<u64> {
+        let now = now();
+        let sweep = now.as_nanos() >= self.next_sweep.load(Relaxed);
+        if sweep {
+            self.next_sweep.store(now.after(SWEEP).as_nanos(), Relaxed);
+        }
+        let mut next = Some(Instant::from_nanos(self.next_sweep.load(Relaxed)));
+        self.table.retain(|entry| {
+            self.poll_entry(entry, now, &mut next) && (!sweep || self.sweep_entry(entry, now))
+        });
+        next.map(|at| at.max(now.after(TICK)).as_nanos())
+    }
+}
+
+impl Run for Node {
+    const CONTEXT: Context = Context::Bh;
+
+    fn work(&self) -> &Work {
+        &self.flush
+    }
+
+    /// Sends what the outbox holds. Softirq.
+    fn run(&self) {
+        self.flush();
+    }
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The peer channel: datagrams out and in.
+
+use crate::engine::counters::Counter;
+use crate::engine::message::{
+    records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind as Datagram, Open, Record, MAX_DATAGRAM,
+};
+use crate::engine::shadow::Shadow;
+use crate::node::{now, Node};
+use crate::sys::udp::{Receive, Socket};
+use crate::sys::clock;
+use crate::table::Kind;
+use core::net::SocketAddr;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// What waits to be sent, and the socket it goes through.
+pub(crate) struct Outbox {
+    batch: Batch,
+    pub(crate) socket: Option<Socket<Node>>,
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            batch: Batch::new(),
+            socket: None,
+        }
+    }
+}
+
+impl Node {
+    /// Opens the channel. Process context.
+    pub(crate) fn listen(self: &Arc<Self>, local: SocketAddr) -> Result {
+        let socket = Socket::bind(self.net, local, self.clone())?;
+        self.outbox.lock().socket = Some(socket);
+        Ok(())
+    }
+
+    /// Closes the channel. Process context.
+    pub(crate) fn hang_up(&self) {
+        // Two statements: the socket is released when the lock is not held.
+        let socket = self.outbox.lock().socket.take();
+        drop(socket);
+    }
+
+    /// Adds a record to the outbox, which is sent first if it is full. Any context.
+    ///
+    /// The outbox is one for the whole node, so that one datagram carries the records of many connections; its lock is held while sixteen to
+    /// eighty bytes are copied, or a datagram is handed to the device.
+    pub(crate) fn push(&self, record: &Record) -> bool {
+        let mut outbox = self.outbox.lock();
+        if outbox.batch.push(record) {
+            return true;
+        }
+        self.flush_locked(&mut outbox);
+        outbox.batch.push(record)
+    }
+
+    /// Sends what waits. Any context.
+    pub(crate) fn flush(&self) {
+        let mut outbox = self.outbox.lock();
+        if !outbox.batch.is_empty() {
+            self.flush_locked(&mut outbox);
+        }
+    }
+
+    fn flush_locked(&self, outbox: &mut Outbox) {
+        self.send_locked(outbox.socket.as_ref(), Datagram::Records, outbox.batch.as_bytes());
+        outbox.batch.clear();
+    }
+
+    /// Sends one datagram. Any context.
+    pub(crate) fn send(&self, kind: Datagram, body: &[u8]) {
+        let outbox = self.outbox.lock();
+        self.send_locked(outbox.socket.as_ref(), kind, body);
+    }
+
+    fn send_locked(&self, socket: Option<&Socket<Node>>, kind: Datagram, body: &[u8]) {
+        let header = self.engine.lock().header(kind).emit();
+        let tag = self.key.tag(&[&header, body]);
+        let mut datagram = [0; MAX_DATAGRAM];
+        let mut len = 0;
+        for part in [&header[..], body, &tag[..]] {
+            let end = len + part.len();
+            let Some(to) = datagram.get_mut(len..end) else {
+                return;
+            };
+            to.copy_from_slice(part);
+            len = end;
+        }
+        let sent = socket.and_then(|socket| Some(socket.send_to(self.peer, datagram.get(..len)?)));
+        self.count(match sent {
+            Some(Ok(())) => Counter::PeerSent,
+            _ => Counter::PeerSendFailed,
+        });
+    }
+
+    fn authentic<'a>(&self, from: SocketAddr, datagram: &'a [u8]) -> Result<(Header, &'a [u8]), Counter> {
+        if from != self.peer {
+            return Err(Counter::PeerBadSource);
+        }
+        let name = |bad| match bad {
+            BadMessage::Length => Counter::PeerBadLength,
+            BadMessage::Version => Counter::PeerBadVersion,
+            BadMessage::Content => Counter::PeerBadMessage,
+        };
+        let (signed, tag) = split_tag(datagram).map_err(name)?;
+        if !self.key.verify(&[signed], tag) {
+            return Err(Counter::PeerBadTag);
+        }
+        Header::parse(datagram).map_err(name)
+    }
+
+    fn on_record(&self, record: &Record) {
+        match (record, self.speaks()) {
+            (Record::Open(open), false) => self.on_open(open),
+            (Record::Close(id, why), false) => {
+                let Some(mut bucket) = self.table.lock_id(*id) else { return };
+                let Some(entry) = bucket.find_id(*id) else { return };
+                if let Kind::Shadow(shadow) = &mut entry.kind {
+                    let actions = shadow.on_close(*why, now());
+                    if *why == Close::Unprotected {
+                        entry.queue.clear();
+                    }
+                    let flow = entry.flow;
+                    if !self.carry_out_shadow(entry, actions) {
+                        bucket.remove(&flow);
+                    }
+                }
+            }
+            (Record::Query(id), false) => {
+                let Some(mut bucket) = self.table.lock_id(*id) else { return };
+                let answer = match bucket.find_id(*id).map(|entry| &mut entry.kind) {
+                    Some(Kind::Shadow(shadow)) => shadow.on_query(),
+                    _ => Some(Record::Gone(*id, Gone::Ended)),
+                };
+                if let Some(answer) = &answer {
+                    self.tell(answer);
+                }
+            }
+            (Record::Progress(progress), true) => self.on_answer(record, progress.id),
+            (Record::Gone(id, _), true) => self.on_answer(record, *id),
+            _ => self.count(Counter::PeerBadMessage),
+        }
+    }
+
+    /// What the backup says of one of our connections.
+    fn on_answer(&self, record: &Record, id: crate::engine::primary::ConnectionId) {
+        let Some(mut bucket) = self.table.lock_id(id) else { return };
+        let Some(entry) = bucket.find_id(id) else {
+            if matches!(record, Record::Progress(_)) {
+                self.tell(&Record::Close(id, Close::Ended));
+            }
+            return;
+        };
+        let Kind::Primary(connection) = &mut entry.kind else { return };
+        let actions = match record {
+            Record::Progress(progress) => connection.on_progress(progress, now()),
+            Record::Gone(_, why) => connection.on_gone(*why, now()),
+            _ => return,
+        };
+        let (flow, ifindex) = (entry.flow, entry.ifindex);
+        if !self.carry_out_primary(&flow, ifindex, &entry.kind, actions) {
+            bucket.remove(&flow);
+        }
+    }
+
+    /// The primary has a new connection.
+    fn on_open(&self, open: &Open) {
+        if !self.services.covers(&open.flow.service) {
+            self.tell(&Record::Gone(open.id, Gone::Refused));
+            self.count(Counter::ShadowsRefused);
+            return;
+        }
+        let flow = open.flow;
+        let Some(mut bucket) = self.table.lock(&flow) else { return };
+        let mut queue = crate::sys::skb::SkbQueue::new();
+        let mut ifindex = 0;
+        if let Some(entry) = bucket.find(&flow) {
+            match &mut entry.kind {
+                Kind::Shadow(shadow) if shadow.is_for(open) => {
+                    if let Some(answer) = shadow.on_query() {
+                        self.tell(&answer);
+                    }
+                    return;
+                }
+                Kind::Shadow(shadow) => {
+                    // An earlier connection between the same endpoints; its socket must make room.
+                    let actions = shadow.doom(now());
+                    let _ = self.carry_out_shadow(entry, actions);
+                }
+                Kind::Pending(_) => {
+                    queue.append(&mut entry.queue);
+                    ifindex = entry.ifindex;
+                }
+                Kind::Primary(_) => {}
+            }
+            bucket.remove(&flow);
+        }
+        if ifindex == 0 {
+            ifindex = self.tap();
+        }
+        let (shadow, syn) = Shadow::open(open, now());
+        let poll_at = shadow.poll_at();
+        match bucket.insert(flow, Kind::Shadow(shadow), ifindex) {
+            Some((entry, _)) => entry.queue.append(&mut queue),
+            None => {
+                self.tell(&Record::Gone(open.id, Gone::NoMemory));
+                return;
+            }
+        }
+        self.count(Counter::ShadowsOpened);
+        self.inject(&flow, &syn, ifindex);
+        // The first packet after a takeover must not wait for address resolution.
+        let _ = crate::sys::announce::warm(
+            self.net,
+            flow.service.to_socket_addr().ip(),
+            flow.client.to_socket_addr().ip(),
+        );
+        if let Some(at) = poll_at {
+            self.wake_at(at);
+        }
+    }
+}
+
+impl Receive for Node {
+    /// A datagram came to our port. Softirq.
+    fn received(&self, from: SocketAddr, payload: &[u8]) {
+        let (header, body) = match self.authentic(from, payload) {
+            Ok(parts) => parts,
+            Err(counter) => return self.count(counter),
+        };
+        let heard = self.engine.lock().heard(&header, clock::random_u64(), now());
+        match heard {
+            Err(counter) => return self.count(counter),
+            Ok(Some(event)) => self.on_event(event),
+            Ok(None) => {}
+        }
+        self.count(Counter::PeerReceived);
+        if header.kind == Datagram::Records && self.joined() {
+            for record in records(body) {
+                match record {
+                    Ok(record) => self.on_record(&record),
+                    Err(_) => self.count(Counter::PeerBadMessage),
+                }
+            }
+        }
+    }
+}

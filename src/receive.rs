@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way in: what happens to a client's segment, in packet order.
+
+use crate::control::Namespace;
+use crate::engine::counters::Counter;
+use crate::engine::primary::{plain_handshake, Connection};
+use crate::engine::rewrite::{Checksum, Rewrite};
+use crate::engine::seq::SeqNumber;
+use crate::engine::shadow::Inbound;
+use crate::engine::wire::ip::PROTOCOL_TCP;
+use crate::engine::wire::{peek, Endpoint, Flags, Flow, Malformed, Packet, Segment};
+use crate::node::{now, Node};
+use crate::sys::net::Net;
+use crate::sys::netfilter::Verdict;
+use crate::sys::pernet;
+use crate::sys::skb::{Hook, SkBuff, Tag};
+use crate::sys::tracepoint::DataReady;
+use crate::table::{Bucket, Entry, Kind};
+use core::net::SocketAddr;
+use kernel::sync::rcu;
+
+/// As much of a packet as its headers can be long: IPv6, some extension headers, TCP with all its options.
+pub(crate) const HEADERS: usize = 192;
+
+/// How many client segments wait for one shadow.
+const MAX_PENDING: usize = 128;
+
+/// What a hook sees of a packet.
+pub(crate) enum Seen {
+    /// Nothing to do with the service.
+    Other,
+    /// To or from a service address, but no segment of a protected service.
+    Address,
+    /// It could not be read.
+    Bad(Malformed),
+    /// A segment of a protected service.
+    Segment(Packet),
+}
+
+/// Changes a packet's headers; `false` if that failed.
+pub(crate) fn rewrite(skb: &mut SkBuff, rewrite: &Rewrite) -> bool {
+    if rewrite.is_noop() {
+        return true;
+    }
+    let checksum = if skb.is_checksum_partial() {
+        Checksum::Pseudo
+    } else {
+        Checksum::Full
+    };
+    skb.header_mut(HEADERS)
+        .is_some_and(|header| rewrite.apply(header, checksum).is_ok())
+}
+
+impl Node {
+    /// Reads a packet that goes to (`inbound`) or comes from the service.
+    pub(crate) fn see(&self, skb: &mut SkBuff, inbound: bool) -> Seen {
+        let len = skb.len();
+        let Some(header) = skb.header(HEADERS) else {
+            return Seen::Other;
+        };
+        let Some(peek) = peek(header) else {
+            return Seen::Other;
+        };
+        let ours = if inbound { peek.destination_addr } else { peek.source_addr };
+        if !self.services.has_address(&ours) {
+            return Seen::Other;
+        }
+        if peek.protocol != PROTOCOL_TCP {
+            return Seen::Address;
+        }
+        match Packet::parse(header, len) {
+            Ok(packet) => {
+                let service = if inbound { &packet.destination } else { &packet.source };
+                if self.services.covers(service) {
+                    Seen::Segment(packet)
+                } else {
+                    Seen::Address
+                }
+            }
+            Err(malformed) => Seen::Bad(malformed),
+        }
+    }
+
+    pub(crate) fn count_malformed(&self, malformed: Malformed) {
+        self.count(match malformed {
+            Malformed::Fragment => Counter::Fragments,
+            _ => Counter::MalformedSegments,
+        });
+    }
+
+    /// Softirq. Frames to the service's multicast address are for us, and a backup's half of a conversation is not for conntrack.
+    pub(crate) fn receive_frame(&self, mut skb: SkBuff) -> Verdict {
+        let to_service = skb
+            .header(HEADERS)
+            .and_then(peek)
+            .is_some_and(|peek| self.services.has_address(&peek.destination_addr));
+        if to_service {
+            skb.set_pkt_host();
+            self.set_tap(skb.ifindex());
+            if !self.speaks() {
+                skb.untrack();
+            }
+        }
+        Verdict::Accept(skb)
+    }
+
+    /// Softirq. A packet on its way into the local stack.
+    pub(crate) fn receive(&self, mut skb: SkBuff) -> Verdict {
+        let packet = match self.see(&mut skb, true) {
+            Seen::Segment(packet) => packet,
+            Seen::Bad(malformed) => {
+                self.count_malformed(malformed);
+                return if self.speaks() { Verdict::Accept(skb) } else { Verdict::Drop(skb) };
+            }
+            Seen::Other | Seen::Address => return Verdict::Accept(skb),
+        };
+        self.count(Counter::SegmentsIn);
+        if !skb.verify_checksum(Hook::LocalIn, packet.ip_header_len, PROTOCOL_TCP) {
+            self.count(Counter::BadChecksum);
+            return Verdict::Drop(skb);
+        }
+        let flow = packet.flow_from_client();
+        let segment = &packet.segment;
+        let Some(mut bucket) = self.table.lock(&flow) else {
+            return Verdict::Accept(skb);
+        };
+        if segment.flags.contains(Flags::SYN) && !segment.flags.contains(Flags::ACK) && self.speaks() {
+            return self.receive_syn(skb, &mut bucket, &flow, segment);
+        }
+        match bucket.find(&flow) {
+            Some(entry) => {
+                if skb.ifindex() != 0 {
+                    entry.ifindex = skb.ifindex();
+                }
+                let (verdict, keep) = self.receive_segment(skb, entry, segment);
+                if !keep {
+                    bucket.remove(&flow);
+                }
+                verdict
+            }
+            None if self.speaks() => Verdict::Accept(skb),
+            None => self.receive_early(skb, &mut bucket, &flow, segment),
+        }
+    }
+
+    /// A client opens a connection with the primary.
+    fn receive_syn(&self, mut skb: SkBuff, bucket: &mut Bucket, flow: &Flow, segment: &Segment) -> Verdict {
+        let fresh = match bucket.find(flow).map(|entry| &entry.kind) {
+            None => true,
+            Some(Kind::Primary(connection)) => connection.may_be_replaced(segment),
+            // A migrated connection that has ended and waits in TIME-WAIT gives way as a socket there does.
+            Some(Kind::Shadow(shadow)) => shadow.may_be_replaced(),
+            Some(Kind::Pending(_)) => true,
+        };
+        if fresh {
+            bucket.remove(flow);
+            match Connection::from_syn(self.table.name(flow), *flow, segment, now()) {
+                Ok(connection) => match bucket.insert(*flow, Kind::Primary(connection), skb.ifindex()) {
+                    Some((_, evicted)) if evicted => self.count(Counter::HalfOpenEvicted),
+                    Some(_) => {}
+                    None => self.count(Counter::UnprotectedNoMemory),
+                },
+                Err(why) => self.count(why),
+            }
+        }
+        let (change, counters) = plain_handshake(segment);
+        for counter in counters.into_iter().flatten() {
+            self.count(counter);
+        }
+        if rewrite(&mut skb, &change) {
+            Verdict::Accept(skb)
+        } else {
+            Verdict::Drop(skb)
+        }
+    }
+
+    /// A segment of a known connection; also says whether to keep the connection.
+    fn receive_segment(&self, mut skb: SkBuff, entry: &mut Entry, segment: &Segment) -> (Verdict, bool) {
+        match &mut entry.kind {
+            Kind::Primary(connection) => {
+                let actions = connection.on_client(segment, self.joined(), now());
+                let (flow, ifindex) = (entry.flow, entry.ifindex);
+                let keep = self.carry_out_primary(&flow, ifindex, &entry.kind, actions);
+                (Verdict::Accept(skb), keep)
+            }
+            Kind::Shadow(shadow) => {
+                let (inbound, actions) = shadow.on_client(segment, now());
+                let verdict = match inbound {
+                    Inbound::Pass(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
+                    Inbound::Pass(_) => Verdict::Drop(skb),
+                    Inbound::Queue => self.enqueue(skb, entry, segment),
+                    Inbound::Drop(counter) => {
+                        self.count(counter);
+                        Verdict::Drop(skb)
+                    }
+                };
+                (verdict, self.carry_out_shadow(entry, actions))
+            }
+            Kind::Pending(_) => (self.enqueue(skb, entry, segment), true),
+        }
+    }
+
+    /// A client's segment reached the backup before the primary's word of the connection.
+    fn receive_early(&self, skb: SkBuff, bucket: &mut Bucket, flow: &Flow, segment: &Segment) -> Verdict {
+        if segment.flags.intersects(Flags::SYN | Flags::RST) || segment.len() == 0 || !self.joined() {
+            return Verdict::Drop(skb);
+        }
+        let at = now();
+        match bucket.insert(*flow, Kind::Pending(at), skb.ifindex()) {
+            Some((entry, evicted)) => {
+                if evicted {
+                    self.count(Counter::PendingOverflow);
+                }
+                self.enqueue(skb, entry, segment)
+            }
+            None => Verdict::Drop(skb),
+        }
+    }
+
+    /// Keeps a client's segment until the shadow is ready.
+    fn enqueue(&self, mut skb: SkBuff, entry: &mut Entry, segment: &Segment) -> Verdict {
+        if segment.len() == 0 {
+            return Verdict::Drop(skb);
+        }
+        if entry.queue.len() >= MAX_PENDING || skb.prepare_hold().is_err() {
+            self.count(Counter::PendingOverflow);
+            return Verdict::Drop(skb);
+        }
+        self.count(Counter::PendingQueued);
+        entry.queue.push_back(
+            skb,
+            Tag {
+                start: segment.seq.raw(),
+                end: segment.end().raw(),
+            },
+        );
+        Verdict::Stolen
+    }
+}
+
+/// Hears of every byte that a socket queued.
+pub(crate) struct Delivered;
+
+impl DataReady for Delivered {
+    /// Softirq or process, the socket locked. The shadow's own acknowledgement may be 40 ms away (delayed ACK); the client waits for it.
+    fn data_ready(net: Net, local: SocketAddr, remote: SocketAddr, rcv_nxt: u32) {
+        let rcu = rcu::read_lock();
+        let Some(node) = pernet::get::<Namespace>(net, &rcu).and_then(Namespace::node) else {
+            return;
+        };
+        let endpoint = |addr: SocketAddr| Endpoint::new(addr.ip(), addr.port());
+        let flow = Flow {
+            client: endpoint(remote),
+            service: endpoint(local),
+        };
+        if node.speaks() || !node.services.covers(&flow.service) {
+            return;
+        }
+        let Some(mut bucket) = node.table.lock(&flow) else {
+            return;
+        };
+        if let Some(Kind::Shadow(shadow)) = bucket.find(&flow).map(|entry| &mut entry.kind) {
+            if let Some(record) = shadow.on_delivered(SeqNumber::new(rcv_nxt), now()) {
+                node.tell(&record);
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an operator reads: `/proc/net/sttcp` and `/proc/net/sttcp_stat`.
+
+use crate::control::Shared;
+use crate::engine::counters::Counter;
+use crate::engine::primary::State;
+use crate::sys::proc::Report;
+use crate::sys::show::Show;
+use crate::table::{Kind, BUCKETS};
+use kernel::seq_file::SeqFile;
+use kernel::seq_print;
+
+/// `/proc/net/sttcp`.
+pub(crate) const CONNECTIONS: u64 = 0;
+/// `/proc/net/sttcp_stat`.
+pub(crate) const COUNTERS: u64 = 1;
+
+impl Report<CONNECTIONS> for Shared {
+    /// A heading, then the buckets.
+    fn positions(&self) -> usize {
+        BUCKETS + 1
+    }
+
+    fn show(&self, position: usize, out: &SeqFile) {
+        let Some(index) = position.checked_sub(1) else {
+            seq_print!(out, "client service state lag_in lag_out held reason\n");
+            return;
+        };
+        let Some(node) = self.node() else { return };
+        let Some(mut bucket) = node.table.lock_index(index) else { return };
+        bucket.retain(|entry| {
+            let (state, lag_in, lag_out, held, reason) = match &entry.kind {
+                Kind::Primary(connection) => match connection.state() {
+                    // The handshake may never end: no connection yet.
+                    State::HalfOpen => return true,
+                    State::Unprotected(why) => ("unprotected", 0, 0, 0, why.name()),
+                    state => (state.name(), connection.lag_in(), connection.lag_out(), 0, "-"),
+                },
+                Kind::Shadow(shadow) => (
+                    shadow.state_name(),
+                    shadow.lag_in(),
+                    shadow.lag_out(),
+                    entry.queue.len(),
+                    "-",
+                ),
+                Kind::Pending(_) => ("pending", 0, 0, entry.queue.len(), "-"),
+            };
+            seq_print!(
+                out,
+                "{} {} {state} {lag_in} {lag_out} {held} {reason}\n",
+                Show(entry.flow.client),
+                Show(entry.flow.service)
+            );
+            true
+        });
+    }
+}
+
+impl Report<COUNTERS> for Shared {
+    fn positions(&self) -> usize {
+        Counter::ALL.len()
+    }
+
+    fn show(&self, position: usize, out: &SeqFile) {
+        if let Some(counter) = Counter::ALL.get(position) {
+            seq_print!(out, "{} {}\n", counter.name(), self.counters.get(*counter));
+        }
+    }
+}

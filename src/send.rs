@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way out: what happens to a server's segment, in packet order, and what a backup keeps to itself.
+
+use crate::engine::counters::Counter;
+use crate::engine::primary::{plain_handshake, Verdict as Decision};
+use crate::engine::rewrite::Rewrite;
+use crate::engine::shadow::Outbound;
+use crate::engine::wire::ip::PROTOCOL_ICMPV6;
+use crate::engine::wire::{arp, ndisc, peek, Flags, Packet};
+use crate::node::{now, Node};
+use crate::receive::{rewrite, Seen, HEADERS};
+use crate::sys::netfilter::{Handler, Verdict};
+use crate::sys::skb::{SkBuff, Tag};
+use crate::table::{Entry, Kind};
+
+impl Handler for Node {
+    fn pre_routing(&self, skb: SkBuff) -> Verdict {
+        self.receive_frame(skb)
+    }
+
+    fn local_in(&self, skb: SkBuff) -> Verdict {
+        self.receive(skb)
+    }
+
+    /// Softirq or process. A packet that the local stack sends.
+    fn local_out(&self, mut skb: SkBuff) -> Verdict {
+        match self.see(&mut skb, false) {
+            Seen::Segment(packet) => self.send_segment(skb, &packet),
+            Seen::Other if self.speaks() => Verdict::Accept(skb),
+            Seen::Other => self.send_neighbour(skb),
+            Seen::Bad(malformed) if self.speaks() => {
+                self.count_malformed(malformed);
+                Verdict::Accept(skb)
+            }
+            Seen::Address if self.speaks() => Verdict::Accept(skb),
+            Seen::Address | Seen::Bad(_) => self.mute(skb, Counter::OutputMuted),
+        }
+    }
+
+    /// Softirq or process. A backup does not say in ARP that it has the service address (RFC 826), nor use it to ask.
+    fn arp_out(&self, mut skb: SkBuff) -> Verdict {
+        let names_service = !self.speaks()
+            && skb
+                .header(HEADERS)
+                .and_then(arp::sender)
+                .is_some_and(|addr| self.services.has_address(&addr));
+        if names_service {
+            return self.mute(skb, Counter::ArpMuted);
+        }
+        Verdict::Accept(skb)
+    }
+}
+
+impl Node {
+    /// Frees a packet. To its sender it was sent: `NF_DROP` would tell it EPERM.
+    fn mute(&self, skb: SkBuff, counter: Counter) -> Verdict {
+        drop(skb);
+        self.count(counter);
+        Verdict::Stolen
+    }
+
+    /// A backup does not say in neighbour discovery that it has the service address (RFC 4861), nor use it to ask.
+    fn send_neighbour(&self, mut skb: SkBuff) -> Verdict {
+        let names_service = skb.header(HEADERS).is_some_and(|header| {
+            peek(header)
+                .filter(|peek| peek.protocol == PROTOCOL_ICMPV6)
+                .and_then(|peek| ndisc::claimed(peek.source_addr, header.get(peek.l4_offset..)?))
+                .is_some_and(|addr| self.services.has_address(&addr))
+        });
+        if names_service {
+            return self.mute(skb, Counter::NeighbourMuted);
+        }
+        Verdict::Accept(skb)
+    }
+
+    /// A segment of a protected service.
+    fn send_segment(&self, skb: SkBuff, packet: &Packet) -> Verdict {
+        self.count(Counter::SegmentsOut);
+        let flow = packet.flow_to_client();
+        let Some(mut bucket) = self.table.lock(&flow) else {
+            return Verdict::Accept(skb);
+        };
+        match bucket.find(&flow) {
+            Some(entry) => {
+                let (verdict, keep) = self.send_known(skb, entry, packet);
+                if !keep {
+                    bucket.remove(&flow);
+                }
+                verdict
+            }
+            None if self.speaks() => Verdict::Accept(skb),
+            None => self.mute(skb, Counter::OutputMuted),
+        }
+    }
+
+    fn send_known(&self, skb: SkBuff, entry: &mut Entry, packet: &Packet) -> (Verdict, bool) {
+        let segment = &packet.segment;
+        let (flow, ifindex) = (entry.flow, entry.ifindex);
+        match &mut entry.kind {
+            Kind::Primary(connection) => {
+                if segment.flags.contains(Flags::SYN) {
+                    connection.on_syn_ack(segment, now());
+                    return (pass(skb, &plain_handshake(segment).0), true);
+                }
+                let (decision, actions) = connection.on_server(segment, now());
+                let keep = self.carry_out_primary(&flow, ifindex, &entry.kind, actions);
+                match decision {
+                    Decision::Send(change) => (pass(skb, &change), keep),
+                    Decision::Swallow => {
+                        drop(skb);
+                        (Verdict::Stolen, keep)
+                    }
+                }
+            }
+            Kind::Shadow(shadow) => {
+                let (outbound, actions) = shadow.on_output(segment, now());
+                let verdict = match outbound {
+                    Outbound::Send(change) => pass(skb, &change),
+                    Outbound::Hold(start, end) => {
+                        let mut skb = skb;
+                        if skb.prepare_hold().is_ok() {
+                            let (start, end) = (start.raw(), end.raw());
+                            entry.queue.push_back(skb, Tag { start, end });
+                        } else {
+                            // The socket still has the data, and will send it again.
+                            self.count(Counter::EmitFailed);
+                        }
+                        Verdict::Stolen
+                    }
+                    Outbound::Swallow => {
+                        drop(skb);
+                        Verdict::Stolen
+                    }
+                };
+                (verdict, self.carry_out_shadow(entry, actions))
+            }
+            Kind::Pending(_) => (self.mute(skb, Counter::OutputMuted), true),
+        }
+    }
+}
+
+fn pass(mut skb: SkBuff, change: &Rewrite) -> Verdict {
+    if rewrite(&mut skb, change) {
+        Verdict::Accept(skb)
+    } else {
+        // Not sent with wrong numbers: lost, and sent again.
+        Verdict::Stolen
+    }
+}

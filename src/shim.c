@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What Rust cannot reach: inline functions, macros, and the registration of a tracepoint probe.
+ * No logic belongs here. See shim.h.
+ */
+#include <linux/inetdevice.h>
+#include <linux/tracepoint.h>
+#include <linux/udp.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/tcp.h>
+#include <net/udp_tunnel.h>
+#include <trace/events/sock.h>
+
+#include "shim.h"
+
+void *sttcp_net_generic(const struct net *net, unsigned int id)
+{
+	return net_generic(net, id);
+}
+
+struct proc_dir_entry *sttcp_proc_net(const struct net *net)
+{
+	return net->proc_net;
+}
+
+struct sk_buff *sttcp_alloc_skb(unsigned int size)
+{
+	struct sk_buff *skb = alloc_skb(LL_MAX_HEADER + size, GFP_ATOMIC);
+
+	if (skb)
+		skb_reserve(skb, LL_MAX_HEADER);
+	return skb;
+}
+
+bool sttcp_pskb_may_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
+u8 sttcp_skb_pkt_type(const struct sk_buff *skb)
+{
+	return skb->pkt_type;
+}
+
+void sttcp_skb_set_pkt_type(struct sk_buff *skb, u8 type)
+{
+	skb->pkt_type = type;
+}
+
+void sttcp_skb_set_ignore_df(struct sk_buff *skb)
+{
+	skb->ignore_df = true;
+}
+
+u8 sttcp_skb_ip_summed(const struct sk_buff *skb)
+{
+	return skb->ip_summed;
+}
+
+u32 sttcp_skb_mark(const struct sk_buff *skb)
+{
+	return skb->mark;
+}
+
+u16 sttcp_skb_inner_protocol(const struct sk_buff *skb)
+{
+	return (__force u16)skb->inner_protocol;
+}
+
+void sttcp_skb_set_inner_protocol(struct sk_buff *skb, u16 protocol)
+{
+	skb->inner_protocol = (__force __be16)protocol;
+}
+
+void sttcp_skb_orphan(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+}
+
+int sttcp_skb_orphan_frags_rx(struct sk_buff *skb)
+{
+	return skb_orphan_frags_rx(skb, GFP_ATOMIC);
+}
+
+void sttcp_skb_dst_drop(struct sk_buff *skb)
+{
+	skb_dst_drop(skb);
+}
+
+void sttcp_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst)
+{
+	skb_dst_set(skb, dst);
+}
+
+void sttcp_skb_ext_reset(struct sk_buff *skb)
+{
+	skb_ext_reset(skb);
+}
+
+void sttcp_skb_clear_tstamp(struct sk_buff *skb)
+{
+	skb_set_delivery_time(skb, 0, SKB_CLOCK_REALTIME);
+}
+
+void sttcp_nf_reset_ct(struct sk_buff *skb)
+{
+	nf_reset_ct(skb);
+}
+
+void sttcp_nf_reset_trace(struct sk_buff *skb)
+{
+	nf_reset_trace(skb);
+}
+
+void sttcp_nf_ct_set_untracked(struct sk_buff *skb)
+{
+	nf_ct_set(skb, NULL, IP_CT_UNTRACKED);
+}
+
+int sttcp_dst_output(struct net *net, struct sk_buff *skb)
+{
+	return dst_output(net, NULL, skb);
+}
+
+int sttcp_dst_error(const struct dst_entry *dst)
+{
+	return dst->error;
+}
+
+struct dst_entry *sttcp_rtable_dst(struct rtable *rt)
+{
+	return &rt->dst;
+}
+
+struct neighbour *sttcp_dst_neigh_lookup(const struct dst_entry *dst, const void *daddr)
+{
+	return dst_neigh_lookup(dst, daddr);
+}
+
+int sttcp_neigh_event_send(struct neighbour *neigh)
+{
+	return neigh_event_send(neigh, NULL);
+}
+
+void sttcp_neigh_release(struct neighbour *neigh)
+{
+	neigh_release(neigh);
+}
+
+int sttcp_dev_hard_header(struct sk_buff *skb, struct net_device *dev)
+{
+	return dev_hard_header(skb, dev, ntohs(skb->protocol), dev->dev_addr, NULL, skb->len);
+}
+
+struct net_device *sttcp_next_net_device_rcu(struct net *net, struct net_device *dev)
+{
+	return dev ? next_net_device_rcu(dev) :
+		list_first_or_null_rcu(&net->dev_base_head, struct net_device, dev_list);
+}
+
+unsigned int sttcp_dev_flags(const struct net_device *dev)
+{
+	return READ_ONCE(dev->flags);
+}
+
+unsigned int sttcp_dev_hard_header_len(const struct net_device *dev)
+{
+	return dev->hard_header_len;
+}
+
+const unsigned char *sttcp_dev_addr(const struct net_device *dev)
+{
+	return dev->dev_addr;
+}
+
+bool sttcp_dev_has_ipv4(struct net *net, struct net_device *dev, __be32 addr)
+{
+	struct in_device *in_dev = __in_dev_get_rcu(dev);
+
+	return in_dev && inet_confirm_addr(net, in_dev, 0, addr, RT_SCOPE_HOST);
+}
+
+struct sock *sttcp_socket_sk(const struct socket *sock)
+{
+	return sock->sk;
+}
+
+void *sttcp_sk_user_data(const struct sock *sk)
+{
+	return rcu_dereference_sk_user_data(sk);
+}
+
+void sttcp_set_sk_user_data(struct sock *sk, void *data)
+{
+	rcu_assign_sk_user_data(sk, data);
+}
+
+void sttcp_set_ipv6only(struct sock *sk)
+{
+	sk->sk_ipv6only = true;
+}
+
+void sttcp_udp_encap(struct sock *sk, int (*rcv)(struct sock *sk, struct sk_buff *skb))
+{
+	WRITE_ONCE(udp_sk(sk)->encap_rcv, rcv);
+	WRITE_ONCE(udp_sk(sk)->encap_type, 1);
+	udp_tunnel_encap_enable(sk);
+}
+
+bool sttcp_sk_is_tcp(const struct sock *sk)
+{
+	return sk_is_tcp(sk);
+}
+
+u32 sttcp_tcp_rcv_nxt(const struct sock *sk)
+{
+	return READ_ONCE(tcp_sk(sk)->rcv_nxt);
+}
+
+void sttcp_spin_lock_bh(spinlock_t *lock)
+{
+	spin_lock_bh(lock);
+}
+
+void sttcp_spin_unlock_bh(spinlock_t *lock)
+{
+	spin_unlock_bh(lock);
+}
+
+int sttcp_spin_trylock_bh(spinlock_t *lock)
+{
+	return spin_trylock_bh(lock);
+}
+
+void *sttcp_seq_pde_data(const struct seq_file *m)
+{
+	return pde_data(file_inode(m->file));
+}
+
+int sttcp_register_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk))
+{
+	return register_trace_sk_data_ready(probe, NULL);
+}
+
+void sttcp_unregister_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk))
+{
+	unregister_trace_sk_data_ready(probe, NULL);
+	tracepoint_synchronize_unregister();
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Inline functions and macros of the kernel, as functions that Rust can call. A function
+ * sttcp_<name>() is <name>() of the kernel; the few others read or set one field.
+ */
+#ifndef _STTCP_SHIM_H
+#define _STTCP_SHIM_H
+
+#include <linux/netdevice.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/skbuff.h>
+#include <linux/spinlock.h>
+#include <net/dst.h>
+#include <net/neighbour.h>
+#include <net/net_namespace.h>
+#include <net/sock.h>
+
+/* Macros whose value bindgen cannot work out. */
+enum {
+	STTCP_LL_MAX_HEADER = LL_MAX_HEADER,
+	STTCP_GFP_ATOMIC = (__force int)GFP_ATOMIC,
+};
+
+/* Network namespaces. */
+void *sttcp_net_generic(const struct net *net, unsigned int id);
+struct proc_dir_entry *sttcp_proc_net(const struct net *net);
+
+/* Packets. */
+struct sk_buff *sttcp_alloc_skb(unsigned int size);
+bool sttcp_pskb_may_pull(struct sk_buff *skb, unsigned int len);
+u8 sttcp_skb_pkt_type(const struct sk_buff *skb);
+void sttcp_skb_set_pkt_type(struct sk_buff *skb, u8 type);
+void sttcp_skb_set_ignore_df(struct sk_buff *skb);
+u8 sttcp_skb_ip_summed(const struct sk_buff *skb);
+u32 sttcp_skb_mark(const struct sk_buff *skb);
+u16 sttcp_skb_inner_protocol(const struct sk_buff *skb);
+void sttcp_skb_set_inner_protocol(struct sk_buff *skb, u16 protocol);
+void sttcp_skb_orphan(struct sk_buff *skb);
+int sttcp_skb_orphan_frags_rx(struct sk_buff *skb);
+void sttcp_skb_dst_drop(struct sk_buff *skb);
+void sttcp_skb_dst_set(struct sk_buff *skb, struct dst_entry *dst);
+void sttcp_skb_ext_reset(struct sk_buff *skb);
+void sttcp_skb_clear_tstamp(struct sk_buff *skb);
+void sttcp_nf_reset_ct(struct sk_buff *skb);
+void sttcp_nf_reset_trace(struct sk_buff *skb);
+void sttcp_nf_ct_set_untracked(struct sk_buff *skb);
+
+/* Routes, neighbours, devices. */
+int sttcp_dst_output(struct net *net, struct sk_buff *skb);
+int sttcp_dst_error(const struct dst_entry *dst);
+struct dst_entry *sttcp_rtable_dst(struct rtable *rt);
+struct neighbour *sttcp_dst_neigh_lookup(const struct dst_entry *dst, const void *daddr);
+int sttcp_neigh_event_send(struct neighbour *neigh);
+void sttcp_neigh_release(struct neighbour *neigh);
+int sttcp_dev_hard_header(struct sk_buff *skb, struct net_device *dev);
+struct net_device *sttcp_next_net_device_rcu(struct net *net, struct net_device *dev);
+unsigned int sttcp_dev_flags(const struct net_device *dev);
+unsigned int sttcp_dev_hard_header_len(const struct net_device *dev);
+const unsigned char *sttcp_dev_addr(const struct net_device *dev);
+bool sttcp_dev_has_ipv4(struct net *net, struct net_device *dev, __be32 addr);
+
+/* Sockets. */
+struct sock *sttcp_socket_sk(const struct socket *sock);
+void *sttcp_sk_user_data(const struct sock *sk);
+void sttcp_set_sk_user_data(struct sock *sk, void *data);
+void sttcp_set_ipv6only(struct sock *sk);
+void sttcp_udp_encap(struct sock *sk, int (*rcv)(struct sock *sk, struct sk_buff *skb));
+bool sttcp_sk_is_tcp(const struct sock *sk);
+u32 sttcp_tcp_rcv_nxt(const struct sock *sk);
+
+/* Locks. */
+void sttcp_spin_lock_bh(spinlock_t *lock);
+void sttcp_spin_unlock_bh(spinlock_t *lock);
+int sttcp_spin_trylock_bh(spinlock_t *lock);
+
+/* Files in /proc. */
+void *sttcp_seq_pde_data(const struct seq_file *m);
+
+/* Tracepoint sk_data_ready. */
+int sttcp_register_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk));
+void sttcp_unregister_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk));
+
+#endif /* _STTCP_SHIM_H */

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Clocks and random numbers. Any context.
+//!
+//! C headers: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h),
+//! [`include/linux/random.h`](srctree/include/linux/random.h)
+
+use super::bindings;
+
+/// Nanoseconds since boot, without time spent suspended (`CLOCK_MONOTONIC`).
+pub(crate) fn monotonic_ns() -> u64 {
+    // SAFETY: No requirement.
+    unsafe { bindings::ktime_get() as u64 }
+}
+
+/// Milliseconds since boot, without time spent suspended (`CLOCK_MONOTONIC`).
+pub(crate) fn monotonic_ms() -> u64 {
+    monotonic_ns() / 1_000_000
+}
+
+/// Nanoseconds since 1970 (`CLOCK_REALTIME`); it may jump.
+pub(crate) fn realtime_ns() -> u64 {
+    // SAFETY: No requirement.
+    unsafe { bindings::ktime_get_with_offset(bindings::TK_OFFS_REAL) as u64 }
+}
+
+/// Fills `bytes` with numbers that nobody can guess.
+pub(crate) fn random_bytes(bytes: &mut [u8]) {
+    // SAFETY: `bytes` is valid for writes of its length.
+    unsafe { bindings::get_random_bytes(bytes.as_mut_ptr().cast(), bytes.len()) };
+}
+
+/// A number that nobody can guess.
+pub(crate) fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    random_bytes(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
+/// A number that nobody can guess.
+pub(crate) fn random_u32() -> u32 {
+    random_u64() as u32
+}

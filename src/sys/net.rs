@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A network namespace.
+//!
+//! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
+
+use super::bindings;
+use core::ptr::NonNull;
+
+/// A network namespace, `struct net`.
+///
+/// A plain pointer without a reference count: a reference held by this module would keep the
+/// namespace from ever being deleted.
+///
+/// # Invariants
+///
+/// Points to a `struct net` that outlives every use of the value. Values come from two places:
+/// [`PerNet::init`](super::pernet::PerNet::init), whose state is dropped before the namespace is
+/// freed, and callbacks that the kernel makes on behalf of a living namespace. So keep a `Net`
+/// inside per-namespace state or on the stack of a callback, nowhere else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Net(NonNull<bindings::net>);
+
+// SAFETY: A `struct net` may be used on any CPU; the functions that take it lock for themselves.
+unsafe impl Send for Net {}
+
+// SAFETY: As for `Send`.
+unsafe impl Sync for Net {}
+
+impl Net {
+    /// Wraps a pointer that the kernel handed to a callback. `None` for a null pointer.
+    ///
+    /// # Safety
+    ///
+    /// If not null, `net` must stay valid for as long as the value is used.
+    pub(super) unsafe fn from_raw(net: *mut bindings::net) -> Option<Self> {
+        // INVARIANT: The caller promises it.
+        NonNull::new(net).map(Self)
+    }
+
+    /// The C pointer.
+    pub(super) fn as_ptr(self) -> *mut bindings::net {
+        self.0.as_ptr()
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Netfilter hooks.
+//!
+//! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
+
+use super::{bindings, net::Net, skb::SkBuff};
+use core::ptr::NonNull;
+use kernel::{
+    error::to_result,
+    ffi::{c_int, c_uint, c_void},
+    prelude::*,
+    sync::Arc,
+};
+
+/// Before conntrack (`NF_IP_PRI_CONNTRACK`, -200), so that a handler can leave a packet untracked;
+/// after the defragmentation that conntrack asks for (`NF_IP_PRI_CONNTRACK_DEFRAG`, -400), so that
+/// where anything is tracked the handler sees whole packets. Without conntrack it may see
+/// fragments.
+const PRE_ROUTING_PRIORITY: c_int = bindings::NF_IP_PRI_RAW as c_int - 1;
+
+/// Right before TCP: after filters, NAT and mangling, one step before conntrack's confirmation
+/// (`NF_IP_PRI_LAST`), so that a stolen packet leaves no conntrack entry behind.
+const LOCAL_IN_PRIORITY: c_int = bindings::NF_IP_PRI_LAST as c_int - 1;
+
+/// Right after TCP, the mirror image of [`LOCAL_IN_PRIORITY`]: the handler sees exactly the numbers
+/// and addresses that the socket knows, on both ways. Conntrack, NAT, mangling and filters then see
+/// what the handler made of the packet, so they agree with the client's view.
+const LOCAL_OUT_PRIORITY: c_int = bindings::NF_IP_PRI_FIRST as c_int;
+
+/// What becomes of a packet.
+pub(crate) enum Verdict {
+    /// It goes on. It must be the packet that the handler was given; another one is freed, and
+    /// counts as [`Verdict::Stolen`].
+    Accept(SkBuff),
+    /// It is dropped. On the way out the sender sees `EPERM`.
+    Drop(SkBuff),
+    /// The handler kept it, sent it or freed it. On the way out the sender sees success.
+    Stolen,
+}
+
+/// What looks at packets. All methods run under the RCU read lock.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// An IP packet arrived. Softirq.
+    fn pre_routing(&self, skb: SkBuff) -> Verdict {
+        Verdict::Accept(skb)
+    }
+
+    /// A packet, no fragment, is about to enter the local stack. `skb`'s device is the one it came
+    /// in by. Softirq.
+    fn local_in(&self, skb: SkBuff) -> Verdict {
+        Verdict::Accept(skb)
+    }
+
+    /// The local stack sends a packet. Any context; the sending socket may be locked, so its lock
+    /// must not be taken.
+    fn local_out(&self, skb: SkBuff) -> Verdict {
+        Verdict::Accept(skb)
+    }
+
+    /// An ARP packet is about to leave. The network header is the ARP header. Any context.
+    fn arp_out(&self, skb: SkBuff) -> Verdict {
+        Verdict::Accept(skb)
+    }
+}
+
+/// Where a hook sits, as [`Handler`] names it.
+const PRE_ROUTING: u8 = 0;
+const LOCAL_IN: u8 = 1;
+const LOCAL_OUT: u8 = 2;
+const ARP_OUT: u8 = 3;
+
+/// The function that netfilter calls.
+///
+/// # Safety
+///
+/// `handler` must point to an `H`, `skb` must be a packet that the caller owns.
+unsafe extern "C" fn hook<H: Handler, const POINT: u8>(
+    handler: *mut c_void,
+    skb: *mut bindings::sk_buff,
+    _state: *const bindings::nf_hook_state,
+) -> c_uint {
+    let Some(packet) = NonNull::new(skb) else {
+        return bindings::NF_ACCEPT;
+    };
+    // SAFETY: `Hooks` passed the pointer inside its `Arc<H>`, and drops that only after the hooks
+    // were unregistered and a grace period has passed; hooks run under the RCU read lock.
+    let handler = unsafe { &*handler.cast::<H>().cast_const() };
+    // SAFETY: Netfilter lends us the packet; a hook that returns `NF_STOLEN` owns it. Below,
+    // ownership is given back with each other verdict.
+    let packet = unsafe { SkBuff::from_raw(packet) };
+    let verdict = match POINT {
+        PRE_ROUTING => handler.pre_routing(packet),
+        LOCAL_IN => handler.local_in(packet),
+        LOCAL_OUT => handler.local_out(packet),
+        _ => handler.arp_out(packet),
+    };
+    match verdict {
+        Verdict::Accept(packet) if packet.is(skb) => {
+            packet.into_raw();
+            bindings::NF_ACCEPT
+        }
+        Verdict::Drop(packet) if packet.is(skb) => {
+            packet.into_raw();
+            bindings::NF_DROP
+        }
+        // Not the packet that came: the handler has disposed of that one, and this one is freed
+        // here.
+        Verdict::Accept(_) | Verdict::Drop(_) | Verdict::Stolen => bindings::NF_STOLEN,
+    }
+}
+
+fn op<H: Handler, const POINT: u8>(
+    handler: *const H,
+    family: u32,
+    hooknum: u32,
+    priority: c_int,
+) -> bindings::nf_hook_ops {
+    bindings::nf_hook_ops {
+        hook: Some(hook::<H, POINT>),
+        priv_: handler.cast_mut().cast(),
+        pf: family as u8,
+        hooknum,
+        priority,
+        ..Default::default()
+    }
+}
+
+const COUNT: usize = 7;
+
+/// The hooks of one namespace, registered for as long as the value lives.
+///
+/// # Invariants
+///
+/// All of `ops` are registered in `net`, and their `priv` points into `handler`.
+pub(crate) struct Hooks<H: Handler> {
+    net: Net,
+    ops: KBox<[bindings::nf_hook_ops; COUNT]>,
+    handler: Arc<H>,
+}
+
+// SAFETY: `ops` belongs to netfilter, which locks for itself; `Arc<H>` is `Send` as `H` is
+// `Send + Sync`.
+unsafe impl<H: Handler> Send for Hooks<H> {}
+
+// SAFETY: A shared reference gives no access to `ops`.
+unsafe impl<H: Handler> Sync for Hooks<H> {}
+
+impl<H: Handler> Hooks<H> {
+    /// Registers the hooks. Packets may reach `handler` before this returns. Process context.
+    pub(crate) fn register(net: Net, handler: Arc<H>) -> Result<Self> {
+        use bindings::{
+            NFPROTO_ARP, NFPROTO_IPV4, NFPROTO_IPV6, NF_ARP_OUT, NF_INET_LOCAL_IN,
+            NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING,
+        };
+
+        let h = Arc::as_ptr(&handler);
+        let mut ops = KBox::new(
+            [
+                op::<H, PRE_ROUTING>(h, NFPROTO_IPV4, NF_INET_PRE_ROUTING, PRE_ROUTING_PRIORITY),
+                op::<H, PRE_ROUTING>(h, NFPROTO_IPV6, NF_INET_PRE_ROUTING, PRE_ROUTING_PRIORITY),
+                op::<H, LOCAL_IN>(h, NFPROTO_IPV4, NF_INET_LOCAL_IN, LOCAL_IN_PRIORITY),
+                op::<H, LOCAL_IN>(h, NFPROTO_IPV6, NF_INET_LOCAL_IN, LOCAL_IN_PRIORITY),
+                op::<H, LOCAL_OUT>(h, NFPROTO_IPV4, NF_INET_LOCAL_OUT, LOCAL_OUT_PRIORITY),
+                op::<H, LOCAL_OUT>(h, NFPROTO_IPV6, NF_INET_LOCAL_OUT, LOCAL_OUT_PRIORITY),
+                op::<H, ARP_OUT>(h, NFPROTO_ARP, NF_ARP_OUT, 0),
+            ],
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The array stays at its address on the heap until it is unregistered; the net is
+        // valid. If the call fails it has unregistered what it registered.
+        let registered = to_result(unsafe {
+            bindings::nf_register_net_hooks(net.as_ptr(), ops.as_mut_ptr(), COUNT as c_uint)
+        });
+        if let Err(error) = registered {
+            // Some of the hooks may have run, and may still be running.
+            synchronize_net();
+            return Err(error);
+        }
+        // INVARIANT: Just registered.
+        Ok(Self { net, ops, handler })
+    }
+
+    /// The handler.
+    pub(crate) fn handler(&self) -> &Arc<H> {
+        &self.handler
+    }
+}
+
+impl<H: Handler> Drop for Hooks<H> {
+    /// Returns when no hook runs any more. Process context.
+    fn drop(&mut self) {
+        // SAFETY: Registered, by the type invariant.
+        unsafe {
+            bindings::nf_unregister_net_hooks(
+                self.net.as_ptr(),
+                self.ops.as_mut_ptr(),
+                COUNT as c_uint,
+            )
+        };
+        // `nf_unregister_net_hook` does not wait for hooks that are running.
+        synchronize_net();
+    }
+}
+
+/// Waits until all packets that were on their way through the stack have come out of it.
+/// Process context.
+fn synchronize_net() {
+    // SAFETY: No requirement but process context.
+    unsafe { bindings::synchronize_net() };
+}

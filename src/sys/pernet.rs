@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! State for each network namespace.
+//!
+//! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
+
+use super::{bindings, net::Net};
+use core::{
+    marker::PhantomData,
+    pin::Pin,
+    ptr::{self, NonNull},
+};
+use kernel::{
+    ffi::c_uint,
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        rcu,
+    },
+    types::{ForeignOwnable, Opaque},
+};
+
+/// The index of a type's state in the tables of the namespaces. One `static` for each type.
+pub(crate) struct Slot {
+    /// Written by `register_pernet_subsys`, read by `net_generic`.
+    id: Atomic<u32>,
+    /// Whether a registration uses the slot, and so whether `id` means something.
+    open: Atomic<bool>,
+    taken: Atomic<bool>,
+}
+
+impl Slot {
+    /// An unused slot.
+    pub(crate) const fn new() -> Self {
+        Self {
+            id: Atomic::new(0),
+            open: Atomic::new(false),
+            taken: Atomic::new(false),
+        }
+    }
+}
+
+/// State that every network namespace has one of.
+pub(crate) trait PerNet: Sized + Send + Sync + 'static {
+    /// Where the state is found. Always the same slot, and no other type's.
+    fn slot() -> &'static Slot;
+
+    /// Makes the state of a namespace, new or already there. Process context.
+    fn init(net: Net) -> Result<Pin<KBox<Self>>>;
+
+    /// The namespace, or the module, is about to go. [`get`] no longer finds the state; a grace
+    /// period later it is dropped, from process context. Packets may still pass. Process context.
+    fn stop(&self) {}
+}
+
+/// One entry in a namespace's `net_generic` table: the memory that `pernet_operations::size` asks
+/// for. All zeroes at first.
+#[repr(C)]
+struct Cell {
+    /// What [`get`] finds. Cleared before the last grace period.
+    shared: Atomic<*mut kernel::ffi::c_void>,
+    /// The owning pointer, for the exit path alone.
+    owned: Atomic<*mut kernel::ffi::c_void>,
+}
+
+/// The cell of `T` in `net`.
+///
+/// # Safety
+///
+/// `T`'s slot must be registered, and the namespace must not have freed its table yet.
+unsafe fn cell<'a, T: PerNet>(net: *const bindings::net) -> Option<&'a Cell> {
+    let id = T::slot().id.load(Relaxed);
+    // SAFETY: `net` is valid, and the caller promises that `id` is registered.
+    let cell = unsafe { bindings::sttcp_net_generic(net, id) }.cast::<Cell>();
+    // SAFETY: The memory was allocated, zeroed, with `size_of::<Cell>()` bytes when the slot was
+    // registered or the namespace made, whichever came last, and a zeroed `Cell` is valid.
+    unsafe { cell.as_ref() }
+}
+
+/// Finds the state of a namespace. Any context.
+pub(crate) fn get<T: PerNet>(net: Net, _rcu: &rcu::Guard) -> Option<&T> {
+    if !T::slot().open.load(Acquire) {
+        return None;
+    }
+    // SAFETY: The slot was open after the RCU read lock was taken, and a slot is closed a grace
+    // period before it is unregistered. The namespace is alive by the invariant of `Net`.
+    let cell = unsafe { cell::<T>(net.as_ptr()) }?;
+    let state = cell.shared.load(Acquire).cast::<T>();
+    // SAFETY: `shared` is either null or the state, which lives until a grace period after
+    // `shared` was cleared; the guard holds that off.
+    unsafe { state.cast_const().as_ref() }
+}
+
+/// Makes the state of a namespace. Its cell gets the pointer inside the `Pin<KBox<T>>`.
+///
+/// # Safety
+///
+/// For the kernel to call, as `pernet_operations::init` with `T`'s slot.
+unsafe extern "C" fn init<T: PerNet>(raw: *mut bindings::net) -> kernel::ffi::c_int {
+    // SAFETY: The kernel passes a valid namespace, and calls `exit` before it frees it.
+    let Some(net) = (unsafe { Net::from_raw(raw) }) else {
+        return EINVAL.to_errno();
+    };
+    // SAFETY: The kernel calls `init` with the slot registered and the table allocated.
+    let Some(cell) = (unsafe { cell::<T>(raw) }) else {
+        return ENOMEM.to_errno();
+    };
+    match T::init(net) {
+        Ok(state) => {
+            let state: *mut kernel::ffi::c_void = state.into_foreign().cast();
+            cell.owned.store(state, Relaxed);
+            cell.shared.store(state, Release);
+            0
+        }
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// Hides the state of a namespace from [`get`], and tells it.
+///
+/// # Safety
+///
+/// For the kernel to call, as `pernet_operations::pre_exit` with `T`'s slot.
+unsafe extern "C" fn pre_exit<T: PerNet>(raw: *mut bindings::net) {
+    // SAFETY: The kernel calls this while the slot is registered and the table allocated.
+    let Some(cell) = (unsafe { cell::<T>(raw) }) else {
+        return;
+    };
+    let state = cell.shared.xchg(ptr::null_mut(), Full).cast::<T>();
+    // SAFETY: `shared` was null or the state, which `exit` frees later than this.
+    if let Some(state) = unsafe { state.cast_const().as_ref() } {
+        state.stop();
+    }
+}
+
+/// Drops the state of a namespace.
+///
+/// # Safety
+///
+/// For the kernel to call, as `pernet_operations::exit` with `T`'s slot.
+unsafe extern "C" fn exit<T: PerNet>(raw: *mut bindings::net) {
+    // SAFETY: The kernel calls this while the slot is registered and the table allocated.
+    let Some(cell) = (unsafe { cell::<T>(raw) }) else {
+        return;
+    };
+    let state = cell.owned.xchg(ptr::null_mut(), Full);
+    if !state.is_null() {
+        // SAFETY: `owned` came from `into_foreign` in `init`, and was just taken out, so this
+        // happens once. `pre_exit` cleared `shared`, and the kernel waited for a grace period
+        // between the two, so no reader is left.
+        drop(unsafe { <Pin<KBox<T>> as ForeignOwnable>::from_foreign(state.cast()) });
+    }
+}
+
+/// A registration of `T` in all namespaces.
+///
+/// # Invariants
+///
+/// `ops` is registered with `register_pernet_subsys`.
+pub(crate) struct Registration<T: PerNet> {
+    ops: NonNull<Opaque<bindings::pernet_operations>>,
+    _state: PhantomData<T>,
+}
+
+// SAFETY: The registration only unregisters itself, from whichever thread drops it.
+unsafe impl<T: PerNet> Send for Registration<T> {}
+
+// SAFETY: There is nothing to do with a shared reference.
+unsafe impl<T: PerNet> Sync for Registration<T> {}
+
+impl<T: PerNet> Registration<T> {
+    /// Makes the state in all namespaces there are, and from now on in each new one.
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if `T` is registered already, and whatever [`PerNet::init`] returns.
+    pub(crate) fn new() -> Result<Self> {
+        let slot = T::slot();
+        if slot.taken.cmpxchg(false, true, Full).is_err() {
+            return Err(EBUSY);
+        }
+        let ops = bindings::pernet_operations {
+            init: Some(init::<T>),
+            pre_exit: Some(pre_exit::<T>),
+            exit: Some(exit::<T>),
+            id: slot.id.as_ptr(),
+            size: core::mem::size_of::<Cell>(),
+            ..Default::default()
+        };
+        let ops = match KBox::new(Opaque::new(ops), GFP_KERNEL) {
+            Ok(ops) => ops,
+            Err(error) => {
+                slot.taken.store(false, Release);
+                return Err(error.into());
+            }
+        };
+        let ops = KBox::into_raw(ops);
+        // `init` may let packets in before the registration returns.
+        slot.open.store(true, Release);
+        // SAFETY: `ops` points to memory that is freed only after it was unregistered.
+        let error = unsafe { bindings::register_pernet_subsys(Opaque::cast_into(ops)) };
+        if error < 0 {
+            slot.open.store(false, Release);
+            slot.taken.store(false, Release);
+            // SAFETY: `ops` came from `KBox::into_raw`, and the kernel does not keep what it
+            // failed to register.
+            drop(unsafe { KBox::from_raw(ops) });
+            return Err(Error::from_errno(error));
+        }
+        // INVARIANT: Registered above. `KBox::into_raw` never gives null.
+        // SAFETY: As above.
+        let ops = unsafe { NonNull::new_unchecked(ops) };
+        Ok(Self {
+            ops,
+            _state: PhantomData,
+        })
+    }
+}
+
+impl<T: PerNet> Drop for Registration<T> {
+    fn drop(&mut self) {
+        let slot = T::slot();
+        // The table entries are freed inside `unregister_pernet_subsys`, a grace period after it
+        // starts. From here on no new reader finds them.
+        slot.open.store(false, Release);
+        // SAFETY: Registered, by the type invariant.
+        unsafe { bindings::unregister_pernet_subsys(Opaque::cast_into(self.ops.as_ptr())) };
+        slot.taken.store(false, Release);
+        // SAFETY: `ops` came from `KBox::into_raw` in `new`, and is no longer registered.
+        drop(unsafe { KBox::from_raw(self.ops.as_ptr()) });
+    }
+}
+
+// `id` is handed to C as an `unsigned int`.
+const _: () = assert!(core::mem::size_of::<Atomic<u32>>() == core::mem::size_of::<c_uint>());

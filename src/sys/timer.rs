@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One-shot timers that can be armed again.
+//!
+//! High-resolution timers in soft mode: they fire in a softirq at the end of a clock
+//! interrupt, and processes, however many, do not hold them up.
+//!
+//! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
+
+use super::bh::{new_bh_lock, BhLock};
+use kernel::{bindings, prelude::*, sync::Arc, types::Opaque};
+
+/// `CLOCK_MONOTONIC`, as [`clock::monotonic_ns`](super::clock::monotonic_ns) counts.
+const CLOCK: i32 = bindings::CLOCK_MONOTONIC as i32;
+const MODE: bindings::hrtimer_mode = bindings::hrtimer_mode_HRTIMER_MODE_ABS_SOFT;
+
+struct State {
+    /// Whether a [`Registration`] exists; only then may the timer run.
+    registered: bool,
+    /// When the timer is set to fire, if it is.
+    deadline: Option<u64>,
+}
+
+/// A timer inside the object whose [`Fire::fire`] it calls.
+///
+/// It does nothing until a [`Registration`] ties it to the object.
+///
+/// # Invariants
+///
+/// If `state.registered`, then `timer` is initialised and `target` points to the object.
+#[pin_data]
+pub(crate) struct Timer {
+    #[pin]
+    timer: Opaque<bindings::hrtimer>,
+    /// The object, an `H` in the `Arc` of the registration.
+    target: kernel::sync::atomic::Atomic<*mut kernel::ffi::c_void>,
+    #[pin]
+    state: BhLock<State>,
+}
+
+// SAFETY: `hrtimer` locks for itself, and may be used and freed on any CPU.
+unsafe impl Send for Timer {}
+
+// SAFETY: As for `Send`; `timer` is only touched under `state`, or when no one else can.
+unsafe impl Sync for Timer {}
+
+impl Timer {
+    /// A timer that is not armed.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            timer: Opaque::zeroed(),
+            target: kernel::sync::atomic::Atomic::new(core::ptr::null_mut()),
+            state <- new_bh_lock!(State {
+                registered: false,
+                deadline: None,
+            }, "sttcp::timer"),
+        })
+    }
+
+    fn start(&self, state: &mut State, at_ns: u64) {
+        if !state.registered {
+            return;
+        }
+        state.deadline = Some(at_ns);
+        let at = at_ns.min(i64::MAX as u64) as i64;
+        // SAFETY: The timer is initialised, as it is registered. It is queued with a reference on
+        // the target held by the registration, which cancels it before it lets go.
+        unsafe { bindings::hrtimer_start_range_ns(self.timer.get(), at, 0, MODE) };
+    }
+
+    /// Sets the timer to fire at `at_ns` on the monotonic clock, and at no other time. Any context.
+    pub(crate) fn arm(&self, at_ns: u64) {
+        self.start(&mut self.state.lock(), at_ns);
+    }
+
+    /// Sets the timer to fire at `at_ns`, unless it is to fire earlier anyway. Any context.
+    pub(crate) fn arm_before(&self, at_ns: u64) {
+        let mut state = self.state.lock();
+        if state.deadline.is_none_or(|deadline| at_ns < deadline) {
+            self.start(&mut state, at_ns);
+        }
+    }
+
+    /// Sets the timer not to fire. [`Fire::fire`] may be running nevertheless. Any context.
+    pub(crate) fn disarm(&self) {
+        let mut state = self.state.lock();
+        if state.registered {
+            state.deadline = None;
+            // SAFETY: The timer is initialised. This does not wait for a running callback, which
+            // takes the same lock.
+            unsafe { bindings::hrtimer_try_to_cancel(self.timer.get()) };
+        }
+    }
+}
+
+/// What a timer calls. `ID` tells the timers of one type apart.
+pub(crate) trait Fire<const ID: u64 = 0>: Send + Sync + 'static {
+    /// The timer: a field of `self`, always the same.
+    fn timer(&self) -> &Timer;
+
+    /// The time has come. Returns when to come next, on the monotonic clock, if at all; an
+    /// earlier time that someone set with [`Timer::arm_before`] meanwhile stands. Softirq.
+    fn fire(&self) -> Option<u64>;
+}
+
+/// The function that the kernel calls.
+///
+/// # Safety
+///
+/// `timer` must be the field of a registered [`Timer`] of an `H`.
+unsafe extern "C" fn run<H: Fire<ID>, const ID: u64>(
+    timer: *mut bindings::hrtimer,
+) -> bindings::hrtimer_restart {
+    // SAFETY: `timer` is inside the `Opaque` in a `Timer`.
+    let timer = unsafe { &*kernel::container_of!(Opaque::cast_from(timer), Timer, timer) };
+    let target = timer.target.load(kernel::sync::atomic::Relaxed);
+    // SAFETY: The registration keeps the target until no callback runs any more.
+    let target = unsafe { &*target.cast::<H>().cast_const() };
+    timer.state.lock().deadline = None;
+    if let Some(next) = target.fire() {
+        timer.arm_before(next);
+    }
+    // Re-armed by `hrtimer_start_range_ns` if at all: another CPU may have done that already.
+    bindings::hrtimer_restart::HRTIMER_NORESTART
+}
+
+/// Ties a timer to its object. Without it the timer cannot be armed.
+///
+/// # Invariants
+///
+/// `target.timer()` is registered, by this value alone.
+pub(crate) struct Registration<H: Fire<ID>, const ID: u64 = 0> {
+    target: Arc<H>,
+}
+
+impl<H: Fire<ID>, const ID: u64> Registration<H, ID> {
+    /// Makes `target`'s timer work. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it does already.
+    pub(crate) fn new(target: Arc<H>) -> Result<Self> {
+        {
+            let timer = target.timer();
+            let mut state = timer.state.lock();
+            if state.registered {
+                return Err(EBUSY);
+            }
+            let object = Arc::as_ptr(&target).cast_mut().cast();
+            timer.target.store(object, kernel::sync::atomic::Relaxed);
+            // SAFETY: The timer is not registered, so it is not queued, and no one else touches
+            // it under the lock. It stays at its address, inside the pinned `Arc`.
+            unsafe { bindings::hrtimer_setup(timer.timer.get(), Some(run::<H, ID>), CLOCK, MODE) };
+            // INVARIANT: Both fields are set.
+            state.registered = true;
+            state.deadline = None;
+        }
+        Ok(Self { target })
+    }
+}
+
+impl<H: Fire<ID>, const ID: u64> Drop for Registration<H, ID> {
+    /// Returns when [`Fire::fire`] runs no more, and never will. Process context.
+    fn drop(&mut self) {
+        let timer = self.target.timer();
+        timer.state.lock().registered = false;
+        // SAFETY: The timer was initialised in `new`. Nobody arms it from here on; a callback that
+        // runs finishes, as we do not hold the lock.
+        unsafe { bindings::hrtimer_cancel(timer.timer.get()) };
+    }
+}

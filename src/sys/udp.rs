@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! UDP sockets of the kernel's own.
+//!
+//! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
+//! [`include/linux/udp.h`](srctree/include/linux/udp.h)
+
+use super::{
+    bindings, clock,
+    net::Net,
+    route::{from_in6_addr, in6_addr, Dst, Flow},
+    skb::SkBuff,
+};
+use core::{
+    mem::size_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    ptr::{self, NonNull},
+};
+use kernel::{error::to_result, ffi::c_int, prelude::*, sync::Arc};
+
+/// The longest payload that [`Socket::send_to`] takes, in bytes. It does not heed the path MTU:
+/// what the path cannot carry whole is fragmented.
+pub(crate) const MAX_PAYLOAD: usize = 16 * 1024;
+
+const UDP_HEADER: usize = 8;
+
+/// What takes datagrams in.
+pub(crate) trait Receive: Send + Sync + 'static {
+    /// A datagram came, its checksum right. Softirq, under the RCU read lock.
+    fn received(&self, from: SocketAddr, payload: &[u8]);
+}
+
+/// What `sk_user_data` points to. Aligned, as the low bits of that pointer are flags.
+#[repr(align(8))]
+struct Target<H>(Arc<H>);
+
+/// A bound socket; the kernel calls [`Receive`] for what comes in.
+///
+/// It does not keep the namespace alive, so it must be part of the namespace's state.
+///
+/// # Invariants
+///
+/// `socket` is a UDP socket that we own. Its `sk_user_data` points to `target`.
+pub(crate) struct Socket<H: Receive> {
+    socket: NonNull<bindings::socket>,
+    /// From `KBox::into_raw`.
+    target: NonNull<Target<H>>,
+    net: Net,
+    local: SocketAddr,
+}
+
+// SAFETY: Sockets lock for themselves; `H` is `Send + Sync`.
+unsafe impl<H: Receive> Send for Socket<H> {}
+
+// SAFETY: As for `Send`; sending uses nothing of the socket but its address.
+unsafe impl<H: Receive> Sync for Socket<H> {}
+
+impl<H: Receive> Socket<H> {
+    /// Makes a socket and binds it; port zero takes any. An IPv6 socket takes IPv6 only. Datagrams
+    /// may reach `handler` before this returns. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EADDRINUSE`, `EADDRNOTAVAIL` and so on, as for `bind(2)`.
+    pub(crate) fn bind(net: Net, local: SocketAddr, handler: Arc<H>) -> Result<Self> {
+        let family = match local {
+            SocketAddr::V4(_) => bindings::AF_INET,
+            SocketAddr::V6(_) => bindings::AF_INET6,
+        };
+        let target = KBox::new(Target(handler), GFP_KERNEL)?;
+        let mut socket = ptr::null_mut();
+        // SAFETY: The namespace is valid, and `socket` valid for a write.
+        to_result(unsafe {
+            bindings::sock_create_kern(
+                net.as_ptr(),
+                family as c_int,
+                bindings::SOCK_DGRAM as c_int,
+                bindings::IPPROTO_UDP as c_int,
+                &mut socket,
+            )
+        })?;
+        let socket = NonNull::new(socket).ok_or(ENOMEM)?;
+        let target = NonNull::from(KBox::leak(target));
+        // INVARIANT: The socket is ours, and gets its user data next. From here on `Drop` cleans
+        // up.
+        let mut this = Self {
+            socket,
+            target,
+            net,
+            local,
+        };
+        let sk = this.sk();
+        // SAFETY: The socket is ours; the target lives until a grace period after it was taken
+        // out again.
+        unsafe { bindings::sttcp_set_sk_user_data(sk, target.as_ptr().cast()) };
+        if local.is_ipv6() {
+            // SAFETY: The socket is ours, and not bound yet.
+            unsafe { bindings::sttcp_set_ipv6only(sk) };
+        }
+        this.bind_to(local)?;
+        this.local = this.name()?;
+        // SAFETY: The socket is a UDP socket, and its user data is set.
+        unsafe { bindings::sttcp_udp_encap(sk, Some(receive::<H>)) };
+        Ok(this)
+    }
+
+    fn sk(&self) -> *mut bindings::sock {
+        // SAFETY: The socket is ours.
+        unsafe { bindings::sttcp_socket_sk(self.socket.as_ptr()) }
+    }
+
+    fn bind_to(&self, local: SocketAddr) -> Result {
+        let socket = self.socket.as_ptr();
+        to_result(match local {
+            SocketAddr::V4(local) => {
+                let mut name = bindings::sockaddr_in {
+                    sin_family: bindings::AF_INET as u16,
+                    sin_port: local.port().to_be(),
+                    sin_addr: bindings::in_addr {
+                        s_addr: u32::from_ne_bytes(local.ip().octets()),
+                    },
+                    ..Default::default()
+                };
+                let len = size_of::<bindings::sockaddr_in>() as c_int;
+                // SAFETY: The socket is ours, and `name` has `len` bytes.
+                unsafe { bindings::kernel_bind(socket, (&raw mut name).cast(), len) }
+            }
+            SocketAddr::V6(local) => {
+                let mut name = bindings::sockaddr_in6 {
+                    sin6_family: bindings::AF_INET6 as u16,
+                    sin6_port: local.port().to_be(),
+                    sin6_addr: in6_addr(*local.ip()),
+                    sin6_scope_id: local.scope_id(),
+                    ..Default::default()
+                };
+                let len = size_of::<bindings::sockaddr_in6>() as c_int;
+                // SAFETY: The socket is ours, and `name` has `len` bytes.
+                unsafe { bindings::kernel_bind(socket, (&raw mut name).cast(), len) }
+            }
+        })
+    }
+
+    /// The address that the socket got.
+    fn name(&self) -> Result<SocketAddr> {
+        // The larger of the two that can come back.
+        let mut name = bindings::sockaddr_in6::default();
+        // SAFETY: The socket is ours, and there is room for an address of its family.
+        let len =
+            unsafe { bindings::kernel_getsockname(self.socket.as_ptr(), (&raw mut name).cast()) };
+        if len < 0 {
+            return Err(Error::from_errno(len));
+        }
+        // The port is at the same place in both.
+        let port = u16::from_be(name.sin6_port);
+        Ok(match self.local {
+            SocketAddr::V4(local) => SocketAddr::new((*local.ip()).into(), port),
+            SocketAddr::V6(local) => SocketAddr::V6(SocketAddrV6::new(
+                from_in6_addr(&name.sin6_addr),
+                port,
+                0,
+                local.scope_id(),
+            )),
+        })
+    }
+
+    /// The address that the socket is bound to.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sends a datagram. The headers are made here, not by the socket layer: that may sleep (in
+    /// a security module) or ask for the socket's lock, which a softirq cannot. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EMSGSIZE` above [`MAX_PAYLOAD`], `EINVAL` if `to` is of the other family, `ENOMEM`,
+    /// `ENOBUFS`, and errors of the route.
+    pub(crate) fn send_to(&self, to: SocketAddr, payload: &[u8]) -> Result {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(EMSGSIZE);
+        }
+        let scope = match (self.local, to) {
+            (SocketAddr::V6(local), SocketAddr::V6(to)) => to.scope_id().max(local.scope_id()),
+            _ => 0,
+        };
+        let flow = Flow {
+            from: self.local.ip(),
+            to: to.ip(),
+            ifindex: scope,
+            protocol: bindings::IPPROTO_UDP as u8,
+            ports: (self.local.port(), to.port()),
+            mark: 0,
+        };
+        let (dst, from) = Dst::lookup(self.net, &flow)?;
+        let mut udp = [0u8; UDP_HEADER];
+        let udp_len = (UDP_HEADER + payload.len()) as u16;
+        put(&mut udp, 0, &self.local.port().to_be_bytes());
+        put(&mut udp, 2, &to.port().to_be_bytes());
+        put(&mut udp, 4, &udp_len.to_be_bytes());
+        let skb = match (from, to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                let sum = checksum(&[
+                    &from.octets(),
+                    &to.octets(),
+                    &[0, bindings::IPPROTO_UDP as u8],
+                    &udp_len.to_be_bytes(),
+                    &udp,
+                    payload,
+                ]);
+                put(&mut udp, 6, &sum.to_be_bytes());
+                let ip = ipv4_header(from, to, udp_len);
+                SkBuff::alloc_from_parts(&[&ip, &udp, payload])
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let sum = checksum(&[
+                    &from.octets(),
+                    &to.octets(),
+                    &[0, bindings::IPPROTO_UDP as u8],
+                    &udp_len.to_be_bytes(),
+                    &udp,
+                    payload,
+                ]);
+                put(&mut udp, 6, &sum.to_be_bytes());
+                let ip = ipv6_header(from, to, udp_len);
+                SkBuff::alloc_from_parts(&[&ip, &udp, payload])
+            }
+            _ => return Err(EINVAL),
+        };
+        skb.ok_or(ENOMEM)?.local_out(self.net, dst)
+    }
+}
+
+impl<H: Receive> Drop for Socket<H> {
+    /// Returns when [`Receive::received`] runs no more. Process context.
+    fn drop(&mut self) {
+        // SAFETY: The socket is ours.
+        unsafe { bindings::sttcp_set_sk_user_data(self.sk(), ptr::null_mut()) };
+        // SAFETY: The socket is ours, and used no more.
+        unsafe { bindings::sock_release(self.socket.as_ptr()) };
+        // SAFETY: No requirement but process context.
+        unsafe { bindings::synchronize_rcu() };
+        // SAFETY: From `KBox::leak`. Who read the pointer before it was cleared did so under the
+        // RCU read lock, and is done.
+        drop(unsafe { KBox::from_raw(self.target.as_ptr()) });
+    }
+}
+
+/// The function that the kernel calls for a datagram (`encap_rcv`), with `data` at the UDP header
+/// and the checksum verified. Zero says that the packet is consumed.
+///
+/// # Safety
+///
+/// `sk` must be the socket of a [`Socket<H>`], and the RCU read lock be held.
+unsafe extern "C" fn receive<H: Receive>(
+    sk: *mut bindings::sock,
+    skb: *mut bindings::sk_buff,
+) -> c_int {
+    // SAFETY: The caller holds the RCU read lock.
+    let target = unsafe { bindings::sttcp_sk_user_data(sk) }.cast::<Target<H>>();
+    let Some(skb) = NonNull::new(skb) else {
+        return 0;
+    };
+    // SAFETY: The packet is ours once we return zero.
+    let mut skb = unsafe { SkBuff::from_raw(skb) };
+    // SAFETY: The pointer is null, or to the target, which is freed a grace period after it was
+    // cleared.
+    if let Some(target) = unsafe { target.cast_const().as_ref() } {
+        let ifindex = skb.ifindex();
+        if let Some((from, payload)) = skb
+            .linear()
+            .and_then(|(header, datagram)| parse(header, datagram, ifindex))
+        {
+            target.0.received(from, payload);
+        }
+    }
+    0
+}
+
+/// The sender and the payload.
+fn parse<'a>(header: &[u8], datagram: &'a [u8], ifindex: u32) -> Option<(SocketAddr, &'a [u8])> {
+    let port = u16::from_be_bytes(*datagram.first_chunk::<2>()?);
+    let payload = datagram.get(UDP_HEADER..)?;
+    let from = match header.first()? >> 4 {
+        4 => {
+            let ip = Ipv4Addr::from(*header.get(12..16)?.first_chunk::<4>()?);
+            SocketAddr::new(ip.into(), port)
+        }
+        6 => {
+            let ip = Ipv6Addr::from(*header.get(8..24)?.first_chunk::<16>()?);
+            let scope = if ip.is_unicast_link_local() {
+                ifindex
+            } else {
+                0
+            };
+            SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))
+        }
+        _ => return None,
+    };
+    Some((from, payload))
+}
+
+fn put(to: &mut [u8], at: usize, bytes: &[u8]) {
+    for (to, from) in to.iter_mut().skip(at).zip(bytes) {
+        *to = *from;
+    }
+}
+
+/// RFC 1071, over parts of which all but the last have an even length. Never zero, which in UDP
+/// says "none".
+fn checksum(parts: &[&[u8]]) -> u16 {
+    let mut sum: u32 = 0;
+    for part in parts {
+        let (pairs, odd) = part.as_chunks_2();
+        for pair in pairs {
+            sum += u32::from(u16::from_be_bytes(*pair));
+        }
+        if let Some(odd) = odd {
+            sum += u32::from(*odd) << 8;
+        }
+    }
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    match !(sum as u16) {
+        0 => 0xffff,
+        sum => sum,
+    }
+}
+
+/// `<[u8]>::as_chunks::<2>`, which Rust 1.85 does not have yet.
+trait Pairs {
+    fn as_chunks_2(&self) -> (impl Iterator<Item = &[u8; 2]>, Option<&u8>);
+}
+
+impl Pairs for [u8] {
+    fn as_chunks_2(&self) -> (impl Iterator<Item = &[u8; 2]>, Option<&u8>) {
+        let pairs = self.chunks_exact(2);
+        let odd = pairs.remainder().first();
+        (pairs.filter_map(|pair| pair.first_chunk::<2>()), odd)
+    }
+}
+
+fn ipv4_header(from: Ipv4Addr, to: Ipv4Addr, udp_len: u16) -> [u8; 20] {
+    let mut ip = [0u8; 20];
+    put(&mut ip, 0, &[0x45, 0xc0]); // Version, length; DSCP CS6, as routing protocols have it.
+    put(&mut ip, 2, &(20 + udp_len).to_be_bytes());
+    // No "don't fragment", so an identification that does not repeat soon (RFC 6864).
+    put(&mut ip, 4, &(clock::random_u32() as u16).to_be_bytes());
+    put(&mut ip, 8, &[64, bindings::IPPROTO_UDP as u8]);
+    put(&mut ip, 12, &from.octets());
+    put(&mut ip, 16, &to.octets());
+    // `ip_local_out` fills in the checksum.
+    ip
+}
+
+fn ipv6_header(from: Ipv6Addr, to: Ipv6Addr, udp_len: u16) -> [u8; 40] {
+    let mut ip = [0u8; 40];
+    put(&mut ip, 0, &[0x6c, 0x00]); // Version; DSCP CS6.
+    put(&mut ip, 4, &udp_len.to_be_bytes());
+    put(&mut ip, 6, &[bindings::IPPROTO_UDP as u8, 64]);
+    put(&mut ip, 8, &from.octets());
+    put(&mut ip, 24, &to.octets());
+    ip
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work for later.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+
+use kernel::{
+    bindings,
+    ffi::c_void,
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        Arc,
+    },
+    types::Opaque,
+};
+
+/// Where work runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Context {
+    /// In a softirq of the CPU that scheduled it, soon after (`system_bh_wq`).
+    Bh,
+    /// In a kernel thread, where it may sleep (`system_dfl_wq`).
+    Process,
+}
+
+/// A work item inside the object whose [`Run::run`] it calls.
+///
+/// It does nothing until a [`Registration`] ties it to the object.
+///
+/// # Invariants
+///
+/// If `ready`, then `work` is initialised and `target` points to the object.
+#[pin_data]
+pub(crate) struct Work {
+    #[pin]
+    work: Opaque<bindings::work_struct>,
+    target: Atomic<*mut c_void>,
+    /// Whether it runs in a softirq.
+    bh: Atomic<bool>,
+    taken: Atomic<bool>,
+    ready: Atomic<bool>,
+}
+
+// SAFETY: `work_struct` may be used on any CPU.
+unsafe impl Send for Work {}
+
+// SAFETY: As for `Send`.
+unsafe impl Sync for Work {}
+
+impl Work {
+    /// A work item that is not scheduled.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            work: Opaque::zeroed(),
+            target: Atomic::new(core::ptr::null_mut()),
+            bh: Atomic::new(false),
+            taken: Atomic::new(false),
+            ready: Atomic::new(false),
+        })
+    }
+
+    /// Has [`Run::run`] called once, later. Returns whether that was not going to happen anyway.
+    /// Any context.
+    pub(crate) fn schedule(&self) -> bool {
+        if !self.ready.load(Acquire) {
+            return false;
+        }
+        let queue = if self.bh.load(Relaxed) {
+            // SAFETY: A global that is set at boot.
+            unsafe { bindings::system_bh_wq }
+        } else {
+            // SAFETY: A global that is set at boot.
+            unsafe { bindings::system_dfl_wq }
+        };
+        // SAFETY: The work is initialised, as it is ready. Where the registration is dropped at
+        // the same time, the work is disabled, and the call refuses.
+        unsafe {
+            bindings::queue_work_on(
+                bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32,
+                queue,
+                self.work.get(),
+            )
+        }
+    }
+}
+
+/// What a work item calls. `ID` tells the items of one type apart.
+pub(crate) trait Run<const ID: u64 = 0>: Send + Sync + 'static {
+    /// Where it runs.
+    const CONTEXT: Context;
+
+    /// The work item: a field of `self`, always the same.
+    fn work(&self) -> &Work;
+
+    /// Does the work; never twice at a time.
+    fn run(&self);
+}
+
+/// The function that the kernel calls.
+///
+/// # Safety
+///
+/// `work` must be the field of a registered [`Work`] of an `H`.
+unsafe extern "C" fn run<H: Run<ID>, const ID: u64>(work: *mut bindings::work_struct) {
+    // SAFETY: `work` is inside the `Opaque` in a `Work`.
+    let work = unsafe { &*kernel::container_of!(Opaque::cast_from(work), Work, work) };
+    let target = work.target.load(Relaxed);
+    // SAFETY: The registration keeps the target until the work runs no more.
+    unsafe { &*target.cast::<H>().cast_const() }.run();
+}
+
+/// Ties a work item to its object. Without it the item cannot be scheduled.
+///
+/// # Invariants
+///
+/// `target.work()` is ready, by this value alone.
+pub(crate) struct Registration<H: Run<ID>, const ID: u64 = 0> {
+    target: Arc<H>,
+}
+
+impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
+    /// Makes `target`'s work item work. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it does, or did: an item is registered once in its life.
+    pub(crate) fn new(target: Arc<H>) -> Result<Self> {
+        {
+            let work = target.work();
+            if work.taken.cmpxchg(false, true, Full).is_err() {
+                return Err(EBUSY);
+            }
+            let object = Arc::as_ptr(&target).cast_mut().cast();
+            work.target.store(object, Relaxed);
+            work.bh.store(H::CONTEXT == Context::Bh, Relaxed);
+            // SAFETY: The work was never initialised before, and `taken` makes us the only one to
+            // do it; it stays at its address, inside the pinned `Arc`. The name and the key are
+            // static.
+            unsafe {
+                bindings::init_work_with_key(
+                    work.work.get(),
+                    Some(run::<H, ID>),
+                    false,
+                    c"sttcp::work".as_char_ptr(),
+                    kernel::static_lock_class!().as_ptr(),
+                )
+            };
+            // INVARIANT: All is set.
+            work.ready.store(true, Release);
+        }
+        Ok(Self { target })
+    }
+}
+
+impl<H: Run<ID>, const ID: u64> Drop for Registration<H, ID> {
+    /// Returns when [`Run::run`] runs no more, and never will. Process context.
+    fn drop(&mut self) {
+        let work = self.target.work();
+        work.ready.store(false, Release);
+        // SAFETY: The work is initialised. From here on it cannot be queued, not even by one that
+        // has read `ready` before.
+        unsafe { bindings::disable_work_sync(work.work.get()) };
+    }
+}

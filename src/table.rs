@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The connections of a node.
+//!
+//! A hash table of fixed size with a lock for each bucket, so that no packet waits for one of another connection. The hash is keyed with a
+//! secret that both hosts know, hence the same on both: a connection's name carries its hash, and finds it on either.
+
+use crate::engine::primary::{self, ConnectionId};
+use crate::engine::shadow;
+use crate::engine::time::Instant;
+use crate::engine::wire::Flow;
+use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
+use crate::sys::skb::SkbQueue;
+use core::pin::Pin;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+/// How many buckets a table has; a power of two.
+pub(crate) const BUCKETS: usize = 4096;
+
+/// How many half-open or pending connections a bucket keeps. So a flood of SYNs, or of segments that belong nowhere, costs
+/// bounded memory and pushes out its own kind.
+pub(crate) const MAX_EMBRYONIC: usize = 4;
+
+/// What is known of a connection.
+pub(crate) enum Kind {
+    /// The primary's view.
+    Primary(primary::Connection),
+    /// The backup's view.
+    Shadow(shadow::Shadow),
+    /// A backup has client segments and no word of the primary yet, since then.
+    Pending(Instant),
+}
+
+/// One connection.
+pub(crate) struct Entry {
+    pub(crate) flow: Flow,
+    pub(crate) kind: Kind,
+    /// Client segments until the shadow is ready, then held output.
+    pub(crate) queue: SkbQueue,
+    /// The device that the client's packets come from.
+    pub(crate) ifindex: u32,
+    next: Option<KBox<Entry>>,
+}
+
+impl Entry {
+    /// The connection's name, if it has one yet.
+    pub(crate) fn id(&self) -> Option<ConnectionId> {
+        match &self.kind {
+            Kind::Primary(connection) => Some(connection.id()),
+            Kind::Shadow(shadow) => Some(shadow.id()),
+            Kind::Pending(_) => None,
+        }
+    }
+
+    fn is_embryonic(&self) -> bool {
+        match &self.kind {
+            Kind::Primary(connection) => connection.state() == primary::State::HalfOpen,
+            Kind::Shadow(_) => false,
+            Kind::Pending(_) => true,
+        }
+    }
+}
+
+/// The connections whose hashes end alike.
+pub(crate) struct Bucket {
+    head: Option<KBox<Entry>>,
+}
+
+impl Bucket {
+    /// The connection between these endpoints.
+    pub(crate) fn find(&mut self, flow: &Flow) -> Option<&mut Entry> {
+        self.find_by(|entry| entry.flow == *flow)
+    }
+
+    /// The connection of this name.
+    pub(crate) fn find_id(&mut self, id: ConnectionId) -> Option<&mut Entry> {
+        self.find_by(|entry| entry.id() == Some(id))
+    }
+
+    fn find_by(&mut self, wanted: impl Fn(&Entry) -> bool) -> Option<&mut Entry> {
+        let mut at = self.head.as_deref_mut();
+        while let Some(entry) = at {
+            if wanted(entry) {
+                return Some(entry);
+            }
+            at = entry.next.as_deref_mut();
+        }
+        None
+    }
+
+    /// Adds a connection; the flow must not be there. `None` if there is no memory. The second value says whether an embryonic one had to go.
+    ///
+    /// This allocates on the packet path: once for each connection, never for each packet.
+    pub(crate) fn insert(&mut self, flow: Flow, kind: Kind, ifindex: u32) -> Option<(&mut Entry, bool)> {
+        let entry = KBox::new(
+            Entry {
+                flow,
+                kind,
+                queue: SkbQueue::new(),
+                ifindex,
+                next: None,
+            },
+            GFP_ATOMIC,
+        );
+        let mut entry = entry.ok()?;
+        let evicted = entry.is_embryonic() && self.evict();
+        entry.next = self.head.take();
+        self.head = Some(entry);
+        self.head.as_deref_mut().map(|entry| (entry, evicted))
+    }
+
+    /// Removes the oldest embryonic connection if there are too many.
+    fn evict(&mut self) -> bool {
+        let mut count = 0;
+        self.retain(|entry| {
+            count += usize::from(entry.is_embryonic());
+            // New ones are put in front: the last ones are the oldest.
+            !entry.is_embryonic() || count < MAX_EMBRYONIC
+        });
+        count >= MAX_EMBRYONIC
+    }
+
+    /// Takes a connection out.
+    pub(crate) fn remove(&mut self, flow: &Flow) -> Option<KBox<Entry>> {
+        let mut at = &mut self.head;
+        while at.as_ref().is_some_and(|entry| entry.flow != *flow) {
+            at = &mut at.as_mut()?.next;
+        }
+        let mut entry = at.take()?;
+        *at = entry.next.take();
+        Some(entry)
+    }
+
+    /// Visits every connection, and drops those for which `keep` says no.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
+        let mut rest = self.head.take();
+        let mut at = &mut self.head;
+        while let Some(mut entry) = rest {
+            rest = entry.next.take();
+            if keep(&mut entry) {
+                at = &mut at.insert(entry).next;
+            }
+        }
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        // One by one: a chain that drops its rest would recurse.
+        self.retain(|_| false);
+    }
+}
+
+/// The table.
+#[pin_data]
+pub(crate) struct Table {
+    #[pin]
+    buckets: [BhLock<Bucket>; BUCKETS],
+    seed: u32,
+    serial: Atomic<u32>,
+}
+
+impl Table {
+    /// An empty table; `seed` keys its hash.
+    pub(crate) fn new(seed: u32) -> Result<Pin<KVBox<Self>>> {
+        KVBox::pin_init(
+            pin_init!(Self {
+                buckets <- pin_init::pin_init_array_from_fn(|_| new_bh_lock!(Bucket { head: None }, "sttcp_bucket")),
+                seed,
+                serial: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn at(&self, hash: u32) -> Option<&BhLock<Bucket>> {
+        self.buckets.get(hash as usize & (BUCKETS - 1))
+    }
+
+    /// Locks the bucket of a flow. Any context. `None` never happens.
+    pub(crate) fn lock(&self, flow: &Flow) -> Option<BhGuard<'_, Bucket>> {
+        Some(self.at(flow.hash(self.seed))?.lock())
+    }
+
+    /// Locks the bucket of a name. Any context.
+    pub(crate) fn lock_id(&self, id: ConnectionId) -> Option<BhGuard<'_, Bucket>> {
+        Some(self.at((id.0 >> 32) as u32)?.lock())
+    }
+
+    /// Locks bucket number `index`. Any context.
+    pub(crate) fn lock_index(&self, index: usize) -> Option<BhGuard<'_, Bucket>> {
+        Some(self.buckets.get(index)?.lock())
+    }
+
+    /// Makes a name for a new connection.
+    pub(crate) fn name(&self, flow: &Flow) -> ConnectionId {
+        let serial = self.serial.fetch_add(1, Relaxed);
+        ConnectionId(u64::from(flow.hash(self.seed)) << 32 | u64::from(serial))
+    }
+
+    /// Visits every connection, bucket by bucket, and drops those for which `keep` says no. Any context.
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&mut Entry) -> bool) {
+        for bucket in &self.buckets {
+            bucket.lock().retain(&mut keep);
+        }
+    }
+}

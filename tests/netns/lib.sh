@@ -1,0 +1,138 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A whole pair with its client in one guest:
+#
+#     ┌─ client ─────────┐   ┌─ primary ────────┐   ┌─ backup ─────────┐
+#     │ 10.0.0.10        │   │ 10.0.0.1         │   │ 10.0.0.2         │
+#     │ fd00::10         │   │ fd00::1          │   │ fd00::2          │
+#     │                  │   │ service address 10.0.0.100, fd00::100   │
+#     └───────┬──────────┘   └───────┬──────────┘   └───────┬──────────┘
+#             │ c                    │ p                    │ b
+#     ┌───────┴──────────────────────┴──────────────────────┴──────────┐
+#     │ switch: a bridge that floods 03:00:00:00:00:64, the link-layer  │
+#     │ address that the client has for the service address             │
+#     └─────────────────────────────────────────────────────────────────┘
+#
+# Sourced by the tests beside it, which run in a guest as root and print KTAP. Wait for conditions, never for time alone.
+
+VIP4=10.0.0.100
+VIP6=fd00::100
+PORT=7000
+GREET=7001
+KEY=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
+TRAFFIC=${TRAFFIC:-/share/sttcp-traffic}
+MODULE=${MODULE:-/share/sttcp.ko}
+WORK=$(mktemp -d)
+
+# Commands in a host; read like a prompt.
+client() { ip netns exec client "$@"; }
+primary() { ip netns exec primary "$@"; }
+backup() { ip netns exec backup "$@"; }
+
+ktap_count=0 ktap_failed=0
+
+ktap_begin() { echo "KTAP version 1"; }
+
+# result STATUS TEXT
+result() {
+    ktap_count=$((ktap_count + 1))
+    if [ "$1" -eq 0 ]; then
+        echo "ok $ktap_count $2"
+    else
+        echo "not ok $ktap_count $2"
+        ktap_failed=$((ktap_failed + 1))
+    fi
+}
+
+ktap_end() {
+    echo "1..$ktap_count"
+    [ "$ktap_failed" -eq 0 ]
+}
+
+# wait_until SECONDS COMMAND...: polls until the command succeeds.
+wait_until() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.05
+    done
+}
+
+# state HOST: what net.sttcp.state says there.
+state() { ip netns exec "$1" cat /proc/sys/net/sttcp/state; }
+has_state() { [ "$(state "$1")" = "$2" ]; }
+# counter HOST NAME
+counter() { ip netns exec "$1" awk -v name="$2" '$1 == name { print $2 }' /proc/net/sttcp_stat; }
+# set_control HOST NAME VALUE
+set_control() { echo "$3" | ip netns exec "$1" tee "/proc/sys/net/sttcp/$2" >/dev/null 2>&1; }
+
+host() { # NAME PORT ADDRESS
+    ip netns add "$1"
+    ip link add "$2" netns switch type veth peer name eth0 netns "$1"
+    ip -n switch link set "$2" master br0 up
+    ip -n "$1" link set lo up
+    ip -n "$1" addr add "10.0.0.$3/24" dev eth0
+    ip -n "$1" addr add "fd00::$3/64" dev eth0 nodad
+    ip -n "$1" link set eth0 up
+}
+
+topology_up() {
+    ip netns add switch
+    ip -n switch link add br0 type bridge mcast_snooping 0
+    ip -n switch link set br0 up
+    host client to-client 10
+    host primary to-primary 1
+    host backup to-backup 2
+    for server in primary backup; do
+        ip -n "$server" addr add "$VIP4/32" dev eth0
+        ip -n "$server" addr add "$VIP6/128" dev eth0 nodad
+    done
+    ip -n client neigh add "$VIP4" lladdr 03:00:00:00:00:64 dev eth0 nud permanent
+    ip -n client neigh add "$VIP6" lladdr 03:00:00:00:00:64 dev eth0 nud permanent
+}
+
+topology_down() {
+    local name
+    for name in client primary backup switch; do
+        ip netns pids "$name" 2>/dev/null | xargs -r kill -9 2>/dev/null
+        ip netns del "$name" 2>/dev/null
+    done
+    wait 2>/dev/null
+}
+
+# configure HOST NUMBER PEER_NUMBER
+configure() {
+    set_control "$1" service "$VIP4:*,[$VIP6]:*" &&
+        set_control "$1" local "10.0.0.$2:7077" &&
+        set_control "$1" peer "10.0.0.$3:7077" &&
+        set_control "$1" key "$KEY"
+}
+
+serve() { # HOST
+    ip netns exec "$1" "$TRAFFIC" serve --listen "$VIP4:$PORT" --listen "[$VIP6]:$PORT" \
+        --greet "$VIP4:$GREET" --greet "[$VIP6]:$GREET" >"$WORK/serve.$1" 2>&1 &
+}
+
+listening() { ip netns exec "$1" ss -Hltn "sport = :$PORT" | grep -q .; }
+
+# pair_up: topology, servers, and a pair that is in step.
+pair_up() {
+    topology_up
+    serve primary
+    serve backup
+    configure primary 1 2 && configure backup 2 1 || return 1
+    wait_until 10 listening primary && wait_until 10 listening backup || return 1
+    [ -z "${INTERVAL:-}" ] || {
+        set_control primary heartbeat_interval_ms "$INTERVAL"
+        set_control backup heartbeat_interval_ms "$INTERVAL"
+    }
+    set_control primary role primary && set_control backup role backup || return 1
+    wait_until 10 has_state primary protected && wait_until 10 has_state backup shadowing
+}
+
+# cut: the primary's host is gone from the network.
+cut() { ip -n switch link set to-primary down; }
+
+module_load() { grep -q '^sttcp ' /proc/modules || insmod "$MODULE"; }
