@@ -62,8 +62,10 @@ copy_modules() {
 trim() {
     local root=${1:?}
     rm -rf "$root"/usr/share/{doc,man,info,locale,zoneinfo,bug,lintian,i18n,common-licenses,bash-completion,gdb,perl,perl5} \
-        "$root"/usr/lib/x86_64-linux-gnu/{gconv,perl,perl-base} "$root"/usr/lib/{locale,systemd} "$root"/usr/bin/perl* \
+        "$root"/usr/lib/x86_64-linux-gnu/{gconv,perl,perl-base} "$root"/usr/lib/systemd "$root"/usr/bin/perl* \
         "$root"/usr/lib/python3*/{test,idlelib,tkinter,turtledemo,ensurepip,pydoc_data,lib2to3,unittest,_pyrepl} \
+        "$root"/usr/bin/{redis-check-aof,dpkg*} "$root"/usr/lib/{dpkg,apt,udev} \
+        "$root"/usr/lib/x86_64-linux-gnu/lib{sqlite3,db-5,apt-}.* "$root"/usr/share/{zsh,polkit-1,python3,debconf} \
         "$root"/var/{cache,lib/apt,lib/dpkg} "$root"/{boot,dev,proc,sys}/*
 }
 
@@ -79,7 +81,8 @@ configure() {
     [[ -e $root/usr/bin/sh ]] || ln -s bash "$root/usr/bin/sh"
     mkdir -p "$root"/{dev,proc,sys,tmp,run,root,share}
     chroot "$root" ldconfig
-    chroot "$root" python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3* >/dev/null
+    # By its content: the kernel does not unpack the times of files.
+    chroot "$root" bash -c 'python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3*'
 }
 
 # append DIR BASE INIT: base and init as one file; the kernel unpacks the two archives one after the other.

@@ -50,7 +50,7 @@ boot() {
         -M "${STTCP_MACHINE:-q35}" $(accelerator) -m "$memory" -smp "$cpus" -kernel "$STTCP_VMLINUZ" -initrd "$STTCP_INITRD" \
         -serial "file:$dir/console" -device virtio-rng-pci \
         -virtfs "local,path=$dir/share,mount_tag=share,security_model=none,multidevs=remap" "${machine[@]}" \
-        -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off no5lvl audit=0 tsc=nowatchdog random.trust_cpu=on $(
+        -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off no5lvl audit=0 init_on_alloc=0 tsc=nowatchdog random.trust_cpu=on $(
         )net.ifnames=0 8250.nr_uarts=1 watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120$append" "$@" </dev/null
 }
 

@@ -203,7 +203,7 @@ impl Node {
 
     /// A client's segment reached the backup before the primary's word of the connection.
     fn receive_early(&self, skb: SkBuff, bucket: &mut Bucket, flow: &Flow, segment: &Segment) -> Verdict {
-        if segment.flags.intersects(Flags::SYN | Flags::RST) || segment.len() == 0 || !self.joined() {
+        if segment.flags.intersects(Flags::SYN | Flags::RST) || segment.is_empty() || !self.joined() {
             return Verdict::Drop(skb);
         }
         let at = now();
@@ -220,7 +220,7 @@ impl Node {
 
     /// Keeps a client's segment until the shadow is ready.
     fn enqueue(&self, mut skb: SkBuff, entry: &mut Entry, segment: &Segment) -> Verdict {
-        if segment.len() == 0 {
+        if segment.is_empty() {
             return Verdict::Drop(skb);
         }
         if entry.queue.len() >= MAX_PENDING || skb.prepare_hold().is_err() {

@@ -48,9 +48,10 @@ impl core::error::Error for EmitError {}
 
 /// Writes a packet without payload to the start of `buf` and returns its length in bytes.
 ///
-/// `segment.payload_len` is ignored. The packet is complete, with its checksums. Its IP header says: do not fragment, 64 hops,
-/// no ECN. Which options are written, and how, see [`super::wire::Options`]: those that have a value, in Linux's
-/// order; SYN options in a SYN only; as many SACK blocks as there is room for.
+/// `segment.payload_len` is ignored. The packet is complete, with its checksums. Its IP header
+/// says: do not fragment, 64 hops, no ECN. Which options are written, and how, see
+/// [`super::wire::Options`]: those that have a value, in Linux's order; SYN options in a SYN only;
+/// as many SACK blocks as there is room for.
 ///
 /// # Errors
 ///
@@ -90,7 +91,8 @@ pub fn emit_header(
         destination: destination.port.into(),
         seq: segment.seq.raw().into(),
         ack: segment.ack.raw().into(),
-        // The length is a multiple of 4, so its quarter moved left by 12 is the length moved left by 10.
+        // The length is a multiple of 4, so its quarter moved left by 12 is the length moved left
+        // by 10.
         offset_flags: ((tcp_len as u16) << 10 | segment.flags.bits()).into(),
         window: segment.window.into(),
         check: 0.into(),

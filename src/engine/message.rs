@@ -133,7 +133,7 @@ pub fn split_tag(datagram: &[u8]) -> Result<(&[u8], &[u8]), BadMessage> {
         return Err(BadMessage::Length);
     }
     datagram
-        .split_at_checked(datagram.len() - TAG_LEN)
+        .split_at_checked(datagram.len().saturating_sub(TAG_LEN))
         .ok_or(BadMessage::Length)
 }
 
@@ -281,7 +281,7 @@ impl Record {
             }
         }
         let left = out.rest.len();
-        (bytes, MAX_RECORD - left)
+        (bytes, MAX_RECORD.saturating_sub(left))
     }
 
     fn parse(reader: &mut Reader<'_>) -> Option<Self> {

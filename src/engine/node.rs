@@ -95,7 +95,7 @@ impl PeerSession {
     /// Notes `sequence`; `false` if it came in before or is too old to tell.
     fn fresh(&mut self, sequence: u64) -> bool {
         if sequence > self.highest {
-            let ahead = sequence - self.highest;
+            let ahead = sequence.wrapping_sub(self.highest);
             self.seen = if ahead < WINDOW {
                 self.seen << ahead
             } else {
@@ -104,7 +104,7 @@ impl PeerSession {
             self.highest = sequence;
             return true;
         }
-        let behind = self.highest - sequence;
+        let behind = self.highest.wrapping_sub(sequence);
         if sequence == 0 || behind >= WINDOW || self.seen & (1 << behind) != 0 {
             return false;
         }

@@ -29,7 +29,8 @@ use zerocopy::FromBytes as _;
 pub enum Checksum {
     /// The checksum of the whole segment. It follows the change.
     Full,
-    /// The sum of the pseudo header only, which no translation changes: hardware adds the rest (`CHECKSUM_PARTIAL`).
+    /// The sum of the pseudo header only, which no translation changes: hardware adds the rest
+    /// (`CHECKSUM_PARTIAL`).
     Pseudo,
 }
 
@@ -75,7 +76,8 @@ pub struct Rewrite {
     pub sack: SackRewrite,
     /// Options to take away.
     pub blank: Blank,
-    /// Clears the AE flag. In a SYN that turns an offer of Accurate ECN (RFC 9768, section 3.1.1) into one of classic ECN.
+    /// Clears the AE flag. In a SYN that turns an offer of Accurate ECN (RFC 9768, section 3.1.1)
+    /// into one of classic ECN.
     pub clear_ae: bool,
 }
 
@@ -85,10 +87,11 @@ impl Rewrite {
         *self == Self::default()
     }
 
-    /// Changes the headers at the start of `header`: an IP packet, or as much of it as holds all headers.
+    /// Changes the headers at the start of `header`: an IP packet, or as much of it as holds all
+    /// headers.
     ///
-    /// No byte is moved, so payload, lengths and the IP header stay as they are. An option that occurs twice
-    /// is changed twice: whichever the receiver believes, it gets the new value.
+    /// No byte is moved, so payload, lengths and the IP header stay as they are. An option that
+    /// occurs twice is changed twice: whichever the receiver believes, it gets the new value.
     ///
     /// # Errors
     ///
@@ -139,7 +142,8 @@ impl Rewrite {
         }
     }
 
-    /// The fixed header is of even length: an offset into the options is as odd as it is in the segment.
+    /// The fixed header is of even length: an offset into the options is as odd as it is in the
+    /// segment.
     fn apply_options(&self, options: &mut [u8], update: &mut Update) {
         let mut walk = Walk::default();
         while let Some(found) = walk.next(options) {

@@ -2,8 +2,9 @@
 
 //! Sequence numbers, and the distance between two number spaces.
 //!
-//! The primary and the shadow chose their initial sequence numbers and timestamp clocks on their own. A [`Delta`] leads
-//! from the shadow's space to the primary's, which is the one the client knows, and back.
+//! The primary and the shadow chose their initial sequence numbers and timestamp clocks on their
+//! own. A [`Delta`] leads from the shadow's space to the primary's, which is the one the client
+//! knows, and back.
 
 use core::{
     cmp::Ordering,
@@ -14,13 +15,14 @@ use core::{
     },
 };
 
-/// A sequence or acknowledgement number: a byte's place in the stream, modulo 2^32 (RFC 9293, section 3.4).
+/// A sequence or acknowledgement number: a byte's place in the stream, modulo 2^32 (RFC 9293,
+/// section 3.4).
 ///
 /// Host byte order. The type does not say in whose number space it is; the item that holds it does.
 ///
-/// The order is the modular one: `a < b` if `b` is at most 2^31 - 1 bytes ahead of `a`. It holds between numbers of
-/// one window, and is not transitive around the whole circle, hence no `Ord`. Two numbers exactly half the circle apart have
-/// no order: each comparison of them is false.
+/// The order is the modular one: `a < b` if `b` is at most 2^31 - 1 bytes ahead of `a`. It holds
+/// between numbers of one window, and is not transitive around the whole circle, hence no `Ord`.
+/// Two numbers exactly half the circle apart have no order: each comparison of them is false.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Hash)]
 pub struct SeqNumber(u32);
 
@@ -106,7 +108,8 @@ impl fmt::Display for SeqNumber {
     }
 }
 
-/// The offset from one number space to another, modulo 2^32: of sequence numbers in bytes, or of timestamps in ticks.
+/// The offset from one number space to another, modulo 2^32: of sequence numbers in bytes, or of
+/// timestamps in ticks.
 ///
 /// Adding it leads from the space `from` to the space `to`, subtracting it leads back.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]

@@ -243,7 +243,7 @@ impl Shadow {
         if segment.flags.contains(Flags::RST) {
             self.check_at = Some(now.after(CHECK_AFTER));
         } else {
-            if segment.len() > 0 {
+            if !segment.is_empty() {
                 self.client_data_at = Some(now);
             }
             self.client_nxt = self.client_nxt.max(segment.end());
@@ -316,7 +316,7 @@ impl Shadow {
         }
         actions.record = self.report();
         let (start, end) = (segment.seq + self.delta, segment.end() + self.delta);
-        if segment.len() > 0 && end <= self.client_ack {
+        if !segment.is_empty() && end <= self.client_ack {
             // The client has it from the primary; only the shadow has not heard that.
             actions.inject = Some(self.client_segment(Flags::ACK));
             actions.count = Some(Counter::AcksInjected);
@@ -325,7 +325,7 @@ impl Shadow {
         if self.speaking {
             return (Outbound::Send(self.outward(segment)), actions);
         }
-        if segment.len() == 0
+        if segment.is_empty()
             || end <= self.held_nxt
             || matches!(self.state, State::Ending | State::Doomed) && end <= self.client_ack
         {

@@ -183,6 +183,11 @@ fn sack_blocks_without_room_are_left_out() {
     assert_eq!(seen(Flags::ACK, blocks), 4);
     assert_eq!(seen(Flags::ACK, stamped), 3);
     assert_eq!(seen(Flags::SYN, everything), 2);
+    let odd_room = Options {
+        mss: Some(1460),
+        ..stamped
+    };
+    assert_eq!(seen(Flags::SYN, odd_room), 2);
 }
 
 #[test]
@@ -220,7 +225,8 @@ fn longest_payload() {
     }
 }
 
-/// Segments that a packet can hold: SYN options in a SYN only, and as many SACK blocks as have room.
+/// Segments that a packet can hold: SYN options in a SYN only, and as many SACK blocks as have
+/// room.
 fn segment() -> impl Strategy<Value = Segment> {
     let sack = vec((common::seq(), common::seq()), 0..=4);
     (

@@ -136,3 +136,65 @@ pair_up() {
 cut() { ip -n switch link set to-primary down; }
 
 module_load() { grep -q '^sttcp ' /proc/modules || insmod "$MODULE"; }
+
+# The pair after pair_up; each takeover swaps the two.
+speaker=primary silent=backup
+
+# step_down_and_join: the cut host comes back, finds a later epoch, and becomes the backup of the other.
+rejoin() {
+    ip -n switch link set "to-$speaker" up
+    local old=$speaker
+    speaker=$silent silent=$old
+    wait_until 20 has_state "$speaker" protected && wait_until 20 has_state "$silent" shadowing
+}
+
+# survives TEXT ARGUMENTS...: a client runs until after the primary was cut off at a random moment; every byte is checked by it.
+survives() {
+    local text=$1 pid status
+    shift
+    rm -f "$WORK/up" "$WORK/end"
+    client "$TRAFFIC" "$@" --timeout 15 --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
+    pid=$!
+    wait_until 30 test -e "$WORK/up" || {
+        touch "$WORK/end"
+        wait $pid
+        result 1 "$text: the client did not begin: $(cat "$WORK/result" "$WORK/errors")"
+        return
+    }
+    sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
+    ip -n switch link set "to-$speaker" down
+    wait_until 10 has_state "$silent" solo
+    status=$?
+    sleep 0.3
+    touch "$WORK/end"
+    wait $pid || status=1
+    rejoin || {
+        status=1
+        echo "# no rejoin: $speaker $(state "$speaker"), $silent $(state "$silent")"
+    }
+    [ $status -eq 0 ] || {
+        echo "# $(cat "$WORK/result" "$WORK/errors")"
+        ip netns exec "$speaker" head -5 /proc/net/sttcp | sed 's/^/# /'
+    }
+    result $status "$text"
+}
+
+# goes TEXT ARGUMENTS...: a client runs to its end without failure.
+goes() {
+    local text=$1
+    shift
+    client "$TRAFFIC" "$@" --timeout 15 >"$WORK/result" 2>"$WORK/errors"
+    local status=$?
+    [ $status -eq 0 ] || echo "# $(cat "$WORK/result" "$WORK/errors")"
+    result $status "$text"
+}
+
+# target VERSION [PORT]
+target() { [ "$1" = 4 ] && echo "$VIP4:${2:-$PORT}" || echo "[$VIP6]:${2:-$PORT}"; }
+
+begin() {
+    ktap_begin
+    module_load || { echo "Bail out! the module does not load"; exit 1; }
+    trap topology_down EXIT
+    pair_up || { echo "Bail out! the pair does not come up"; exit 1; }
+}

@@ -19,7 +19,8 @@ impl Sum {
         Self(self.0.wrapping_add(word as u64))
     }
 
-    /// Adds bytes that begin at an even offset of what is summed up. A missing last byte counts as 0.
+    /// Adds bytes that begin at an even offset of what is summed up. A missing last byte counts as
+    /// 0.
     #[must_use]
     pub fn bytes(mut self, mut bytes: &[u8]) -> Self {
         while let Some((word, rest)) = bytes.split_first_chunk::<4>() {
@@ -48,8 +49,8 @@ impl Sum {
     }
 }
 
-/// The sum of the pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1) of a TCP segment of `len` bytes, header
-/// and payload. Both addresses are of the same IP version.
+/// The sum of the pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1) of a TCP segment of
+/// `len` bytes, header and payload. Both addresses are of the same IP version.
 pub fn pseudo(source: Endpoint, destination: Endpoint, len: u32) -> Sum {
     let sum = Sum::default().word(u32::from(PROTOCOL_TCP)).word(len);
     match (
@@ -65,9 +66,10 @@ pub fn pseudo(source: Endpoint, destination: Endpoint, len: u32) -> Sum {
 
 /// An incremental change of a checksum field: equation 3 of RFC 1624, `HC' = ~(~HC + ~m + m')`.
 ///
-/// If the field was right, the new one is to the bit what a full computation gives: a sum of terms that are not all 0
-/// never folds to 0, so the two zeros of one's complement are not mixed up. If it was wrong, it stays
-/// wrong. A packet's whole sum does not change, so an skb's `CHECKSUM_COMPLETE` value stays good.
+/// If the field was right, the new one is to the bit what a full computation gives: a sum of terms
+/// that are not all 0 never folds to 0, so the two zeros of one's complement are not mixed up. If
+/// it was wrong, it stays wrong. A packet's whole sum does not change, so an skb's
+/// `CHECKSUM_COMPLETE` value stays good.
 pub struct Update {
     check: u16,
     sum: Sum,
@@ -87,8 +89,9 @@ impl Update {
 
     /// Notes that the four bytes at `offset` of the segment went from `old` to `new`.
     ///
-    /// Options lie at any offset. In a field at an odd one each byte takes the other half of its 16-bit word, which is
-    /// the same as the sum of the field rotated by one byte (RFC 1071, section 2).
+    /// Options lie at any offset. In a field at an odd one each byte takes the other half of its
+    /// 16-bit word, which is the same as the sum of the field rotated by one byte (RFC 1071,
+    /// section 2).
     pub const fn replace(&mut self, offset: usize, old: u32, new: u32) {
         if old == new {
             return;

@@ -88,7 +88,8 @@ pub(in super::super) struct Ipv6Header {
 #[repr(C)]
 struct ExtensionHeader {
     next_header: u8,
-    /// In units of eight bytes, without the first eight. Reserved in a fragment header, which has just eight.
+    /// In units of eight bytes, without the first eight. Reserved in a fragment header, which has
+    /// just eight.
     length: u8,
     /// Of a fragment header: offset and flags. Of a routing header: type, and segments left.
     detail: U16,
@@ -97,8 +98,8 @@ struct ExtensionHeader {
 
 /// An address and a port: one end of a connection.
 ///
-/// IPv4 addresses are kept as IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2), so that one form serves both versions.
-/// The port is in host byte order.
+/// IPv4 addresses are kept as IPv4-mapped IPv6 addresses (RFC 4291, section 2.5.5.2), so that one
+/// form serves both versions. The port is in host byte order.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Endpoint {
     /// The address, IPv4 as `::ffff:a.b.c.d`.
@@ -118,7 +119,7 @@ impl Endpoint {
     }
 
     /// The same end in the form people write: a mapped address as the IPv4 address that it is.
-    pub const fn to_socket_addr(&self) -> SocketAddr {
+    pub const fn to_socket_addr(self) -> SocketAddr {
         SocketAddr::new(self.addr.to_canonical(), self.port)
     }
 
@@ -152,7 +153,8 @@ pub struct Flow {
 impl Flow {
     /// A number to choose a bucket by; all 32 bits are equally good.
     ///
-    /// Clients choose most of a flow, so `seed` must be random and secret lest they make collisions at will.
+    /// Clients choose most of a flow, so `seed` must be random and secret lest they make collisions
+    /// at will.
     pub fn hash(&self, seed: u32) -> u32 {
         let (client, service) = (self.client.addr.to_bits(), self.service.addr.to_bits());
         let ports = u64::from(self.client.port) << 16 | u64::from(self.service.port);
@@ -183,7 +185,8 @@ impl fmt::Display for Flow {
     }
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): each bit of the input changes half of the output's.
+/// The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): each bit of the input changes
+/// half of the output's.
 const fn mix(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -196,7 +199,8 @@ const fn mix(mut z: u64) -> u64 {
 pub struct Peek {
     /// 4 or 6.
     pub version: u8,
-    /// What follows the IP headers, [`PROTOCOL_TCP`] for one. In a fragment after the first, what the fragment header says.
+    /// What follows the IP headers, [`PROTOCOL_TCP`] for one. In a fragment after the first, what
+    /// the fragment header says.
     pub protocol: u8,
     /// The sender's address, IPv4 as mapped.
     pub source_addr: Ipv6Addr,
@@ -213,8 +217,8 @@ impl Peek {
     ///
     /// # Errors
     ///
-    /// All of [`Malformed`] but [`Malformed::Fragment`]; [`Malformed::NotTcp`] only for a packet whose source route still leads
-    /// elsewhere.
+    /// All of [`Malformed`] but [`Malformed::Fragment`]; [`Malformed::NotTcp`] only for a packet
+    /// whose source route still leads elsewhere.
     pub fn parse(header: &[u8]) -> Result<Self, Malformed> {
         match header.first().ok_or(Malformed::Truncated)? >> 4 {
             4 => Self::parse_v4(header),
@@ -256,7 +260,8 @@ impl Peek {
             let mut units = usize::from(extension.length);
             let mut last = false;
             match protocol {
-                // The pseudo header has the last address of the route, which is not in the IP header yet.
+                // The pseudo header has the last address of the route, which is not in the IP
+                // header yet.
                 ROUTING if detail & 0x00ff != 0 => return Err(Malformed::NotTcp),
                 FRAGMENT => {
                     fragment = true;
@@ -284,8 +289,9 @@ impl Peek {
         })
     }
 
-    /// Source and destination port of a TCP packet, in host byte order. `header` is the one that was parsed; `None` if it ends before
-    /// the ports, or if the packet is not TCP or is a fragment.
+    /// Source and destination port of a TCP packet, in host byte order. `header` is the one that
+    /// was parsed; `None` if it ends before the ports, or if the packet is not TCP or is a
+    /// fragment.
     pub fn ports(&self, header: &[u8]) -> Option<(u16, u16)> {
         if self.protocol != PROTOCOL_TCP || self.fragment {
             return None;

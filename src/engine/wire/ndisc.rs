@@ -11,9 +11,9 @@ const ADVERTISEMENT: u8 = 136;
 /// address, which is duplicate address detection (RFC 4862, section 5.4). `source` is the IPv6 source address.
 pub fn claimed(source: Ipv6Addr, icmp: &[u8]) -> Option<Ipv6Addr> {
     let (fixed, rest) = icmp.split_first_chunk::<8>()?;
-    let claims = match fixed.first()? {
-        &ADVERTISEMENT => true,
-        &SOLICITATION => source.is_unspecified(),
+    let claims = match *fixed.first()? {
+        ADVERTISEMENT => true,
+        SOLICITATION => source.is_unspecified(),
         _ => false,
     };
     let target = rest.first_chunk::<16>()?;

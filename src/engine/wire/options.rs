@@ -2,8 +2,8 @@
 
 //! TCP options (RFC 9293, section 3.2).
 //!
-//! They are read the way Linux does (`tcp_parse_options`): up to the first that makes no sense, which ends the list without an
-//! error. What the host's own TCP would not see, nobody here sees.
+//! They are read the way Linux does (`tcp_parse_options`): up to the first that makes no sense,
+//! which ends the list without an error. What the host's own TCP would not see, nobody here sees.
 
 use super::super::seq::SeqNumber;
 
@@ -80,7 +80,8 @@ impl Found {
     }
 }
 
-/// A walk over the options of a header. It borrows nothing between two steps, so they may be changed meanwhile.
+/// A walk over the options of a header. It borrows nothing between two steps, so they may be
+/// changed meanwhile.
 #[derive(Default)]
 pub(in super::super) struct Walk {
     at: usize,
@@ -117,8 +118,8 @@ pub struct Timestamps {
     pub tsecr: u32,
 }
 
-/// Blocks of a SACK option (RFC 2018): `(left, right)` edges in the number space of the data that is acknowledged, first the block
-/// that came last.
+/// Blocks of a SACK option (RFC 2018): `(left, right)` edges in the number space of the data that
+/// is acknowledged, first the block that came last.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 pub struct Sack {
     // Those from `len` on are 0, for the derived `PartialEq`.
@@ -182,8 +183,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads what lies between the fixed header and the payload. `syn` says whether the segment is one: some options count
-    /// only there.
+    /// Reads what lies between the fixed header and the payload. `syn` says whether the segment is
+    /// one: some options count only there.
     ///
     /// Of two well-formed options of one kind the later counts.
     pub fn parse(bytes: &[u8], syn: bool) -> Self {
@@ -229,9 +230,10 @@ impl Options {
 
     /// Writes the options and returns how many bytes they take, a multiple of four.
     ///
-    /// They are laid out as Linux does (`tcp_options_write`), so that its fast path (`tcp_parse_aligned_timestamp`)
-    /// takes them. Those of a SYN are left out unless `syn`, SACK blocks that find no room are left out, and what only has a
-    /// `bool` saying that it was seen is never written.
+    /// They are laid out as Linux does (`tcp_options_write`), so that its fast path
+    /// (`tcp_parse_aligned_timestamp`) takes them. Those of a SYN are left out unless `syn`, SACK
+    /// blocks that find no room are left out, and what only has a `bool` saying that it was seen is
+    /// never written.
     pub(in super::super) fn emit(&self, bytes: &mut [u8; MAX_OPTIONS], syn: bool) -> usize {
         let mut writer = Writer { bytes, len: 0 };
         if let (Some(mss), true) = (self.mss, syn) {

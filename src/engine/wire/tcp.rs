@@ -151,8 +151,8 @@ impl fmt::Debug for Flags {
     }
 }
 
-/// A TCP header in the form that the protocol works on. All numbers are those on the wire: whoever holds the segment knows whose number
-/// space they are in, and the window is not scaled.
+/// A TCP header in the form that the protocol works on. All numbers are those on the wire: whoever
+/// holds the segment knows whose number space they are in, and the window is not scaled.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 pub struct Segment {
     /// Number of the first byte, or of the SYN.
@@ -211,10 +211,11 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Reads the headers of a packet of `len` bytes, of which `header` holds the first ones: all headers, and any part of the payload.
+    /// Reads the headers of a packet of `len` bytes, of which `header` holds the first ones: all
+    /// headers, and any part of the payload.
     ///
-    /// `len` is the length without link-layer padding, as of an skb that IP has received. The length field of the IP header is not
-    /// read: in super packets of GRO and TSO it means nothing.
+    /// `len` is the length without link-layer padding, as of an skb that IP has received. The
+    /// length field of the IP header is not read: in super packets of GRO and TSO it means nothing.
     ///
     /// # Errors
     ///

@@ -91,7 +91,8 @@ pub fn items() -> impl Strategy<Value = Vec<Item>> {
         1 => (2_u8..=8, vec(any::<u8>(), 11..14)).prop_map(|(kind, body)| Item::Other(kind, body)),
     ];
     vec(item, 0..12).prop_map(|mut items| {
-        // What fits into 40 bytes, and timestamps only once: two different ones cannot be told apart after a translation.
+        // What fits into 40 bytes, and timestamps only once: two different ones cannot be told
+        // apart after a translation.
         let (mut room, mut timestamps) = (40, 0);
         items.retain(|item| {
             let len = item.bytes().len();
@@ -307,7 +308,8 @@ pub fn internet_checksum(bytes: &[u8]) -> u16 {
     !(sum as u16)
 }
 
-/// The checksum that belongs into the segment `tcp` (whose own field counts as 0) behind the IP header `ip`.
+/// The checksum that belongs into the segment `tcp` (whose own field counts as 0) behind the IP
+/// header `ip`.
 pub fn tcp_checksum(ip: &[u8], tcp: &[u8]) -> u16 {
     let addresses = if ip[0] >> 4 == 4 {
         &ip[12..20]

@@ -45,10 +45,9 @@ pub fn fill(seed: u64, offset: u64, out: &mut [u8]) {
     for (i, byte) in head.iter_mut().enumerate() {
         *byte = byte_at(seed, offset + i as u64);
     }
-    let mut index = (offset + head.len() as u64) / WORD as u64;
-    for chunk in body.chunks_mut(WORD) {
+    let first = (offset + head.len() as u64) / WORD as u64;
+    for (index, chunk) in (first..).zip(body.chunks_mut(WORD)) {
         chunk.copy_from_slice(&word(seed, index)[..chunk.len()]);
-        index += 1;
     }
 }
 

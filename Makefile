@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0
+# ST-TCP: see `make help`. What the kernel's build system reads is Kbuild.
+
+export STTCP_T0 := $(shell date +%s)
+build := $(CURDIR)/build
+
+.PHONY: all module traffic check test test-host test-netns test-vm demo clean help
+all: module
+
+ifdef KDIR
+module:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(build)/module modules
+	cp $(build)/module/sttcp.ko sttcp.ko
+else
+module:
+	@scripts/module.sh
+endif
+
+traffic:
+	@scripts/traffic.sh
+
+check:
+	@scripts/check.sh
+
+test:
+	@scripts/test.sh host netns vm
+
+test-host test-netns test-vm: test-%:
+	@scripts/test.sh $*
+
+demo: module traffic
+	@demo/run.sh
+
+clean:
+	rm -rf build target sttcp.ko
+
+help:
+	@echo 'make             sttcp.ko for the stock kernel of Debian 13 backports; tools and kernel tree are made when missing'
+	@echo 'make KDIR=DIR    sttcp.ko for the prepared kernel tree DIR, with the tools of this host'
+	@echo 'make check       formatting, lints and warnings, of all languages here'
+	@echo 'make test        every test; the last line counts them'
+	@echo 'make test-host   the engine and the traffic tool, under Cargo'
+	@echo 'make test-netns  client, primary and backup as namespaces in one guest'
+	@echo 'make test-vm     client, primary and backup as three guests'
+	@echo 'make demo        a takeover to look at'
+	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
+	@echo
+	@echo 'TESTS="NAME ..." picks tests by file name; STTCP_KERNEL=7.3.4+deb13-amd64 picks a kernel.'

@@ -1,0 +1,18 @@
+#!/bin/bash
+# Builds sttcp.ko in the tool root for the stock kernel.   module.sh [MAKE_ARGUMENT...]
+# Output goes to build/module, sttcp.ko to the top. With OUT=DIR, everything stays in DIR.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+kdir=$("$STTCP_TOP/scripts/kerneltree.sh")
+localversion=$("$STTCP_TOP/scripts/kerneltree.sh" localversion)
+out=${OUT:-$STTCP_TOP/build/module}
+mkdir -p "$out"
+cd "$STTCP_TOP"
+if [[ -e modules.order ]]; then
+    # Left by a build without MO=, which the kernel's makefiles refuse to mix with one that has it.
+    scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" clean
+fi
+say "building sttcp.ko ..."
+scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" MO="$out" LOCALVERSION="$localversion" -j"$(nproc)" modules "$@"
+[[ -n ${OUT-} ]] || cp "$out/sttcp.ko" sttcp.ko

@@ -1,0 +1,12 @@
+#!/bin/bash
+# The tests that need no guest: the engine and the traffic tool under Cargo, in the tool root.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+cd "$STTCP_TOP"
+status=0
+for manifest in Cargo.toml tests/*/Cargo.toml; do
+    say "cargo test of $manifest ..."
+    scripts/chroot.sh cargo test -q --locked --no-fail-fast --manifest-path "$manifest" ${TESTS-} || status=1
+done
+exit "$status"

@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The controls refuse what cannot be used, say why, and nothing half-starts. Topology: see lib.sh.
+
+. "$(dirname "$0")/lib.sh"
+ktap_begin
+module_load || exit 1
+trap topology_down EXIT
+topology_up
+
+# refused NAME VALUE REASON: EINVAL, and one log line with the reason; the value stays.
+refused() {
+    local before after lines
+    before=$(primary cat "/proc/sys/net/sttcp/$1" 2>/dev/null)
+    lines=$(dmesg | grep -c "sttcp: $1 refused")
+    set_control primary "$1" "$2"
+    local status=$?
+    after=$(primary cat "/proc/sys/net/sttcp/$1" 2>/dev/null)
+    [ $status -ne 0 ] && [ "$before" = "$after" ] &&
+        [ "$(dmesg | grep -c "sttcp: $1 refused")" -eq $((lines + 1)) ] &&
+        dmesg | grep "sttcp: $1 refused" | tail -1 | grep -q "$3"
+    result $? "$1 refuses '$2': $3"
+}
+# takes NAME VALUE
+takes() {
+    set_control primary "$1" "$2" && { [ "$1" = key ] || [ "$(primary cat "/proc/sys/net/sttcp/$1")" = "$2" ]; }
+    result $? "$1 takes '$2'"
+}
+
+[ "$(state primary)" = off ]; result $? "state is off at first"
+refused role primary "service is not set"
+refused role master "not a word"
+refused service "" "no service"
+refused service "10.0.0.100" "not an address"
+refused service "10.0.0.100:0" "port 0"
+refused service "10.0.0.100:80,10.0.0.100:80" "twice"
+refused service "224.0.0.1:80" "unicast"
+takes service "10.0.0.100:6379,[fd00::100]:*"
+refused role primary "local is not set"
+refused local "10.0.0.1" "not an address"
+takes local "10.0.0.1:7077"
+refused role primary "peer is not set"
+takes peer "10.0.0.2:7077"
+refused role primary "key is not set"
+refused key "00" "32 to 64 bytes"
+refused key "zz" "32 to 64 bytes\|hexadecimal"
+refused key "$(printf 'g%.0s' $(seq 64))" "hexadecimal"
+takes key "$KEY"
+! primary cat /proc/sys/net/sttcp/key >/dev/null 2>&1; result $? "key cannot be read, or reads empty"
+[ "$(primary stat -c %a /proc/sys/net/sttcp/key)" = 200 ]; result $? "key has mode 0200"
+for value in 0 60001 x -1 ""; do refused heartbeat_interval_ms "$value" "number"; done
+takes heartbeat_interval_ms 1
+takes heartbeat_interval_ms 60000
+for value in 1 101 1.5; do refused heartbeat_misses "$value" "number"; done
+takes heartbeat_misses 2
+takes heartbeat_misses 100
+refused tap forward "not a word"
+takes tap l2
+refused takeover 1 "not a backup"
+primary ip addr del 10.0.0.1/24 dev eth0
+refused role primary "could not start"
+[ "$(state primary)" = off ]; result $? "and nothing half-started"
+primary ip addr add 10.0.0.1/24 dev eth0
+takes role primary
+[ "$(state primary)" = solo ]; result $? "state is solo"
+[ "$(primary cat /proc/sys/net/sttcp/epoch)" = 1 ]; result $? "epoch is 1"
+refused service "10.0.0.100:80" "while the role is off"
+refused role backup "while the role is off"
+refused takeover 1 "not a backup"
+takes role off
+[ "$(state primary)" = off ]; result $? "state is off again"
+ktap_end

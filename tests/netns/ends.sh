@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# 2,000 connections that end in every way; then nothing is left. Topology: see lib.sh.
+
+. "$(dirname "$0")/lib.sh"
+begin
+
+no_connections() { [ "$(ip netns exec "$1" wc -l </proc/net/sttcp)" -le 1 ] && [ "$(ip netns exec "$1" cat /proc/net/sttcp | wc -l)" -le 1 ]; }
+no_sockets() { [ -z "$(ip netns exec "$1" ss -Htan state connected exclude time-wait)" ]; }
+
+goes "2,000 connections, every ending" client ends --to "$(target 4)" --connections 10 --repeat 100
+goes "and over IPv6" client ends --to "$(target 6)" --connections 10 --repeat 100
+for server in primary backup; do
+    wait_until 10 no_connections $server
+    status=$?
+    [ $status -eq 0 ] || ip netns exec $server cat /proc/net/sttcp | sed 's/^/# /' | head -20
+    result $status "$server: /proc/net/sttcp is empty within 10 s"
+    wait_until 10 no_sockets $server
+    status=$?
+    [ $status -eq 0 ] || ip netns exec $server ss -Htan state connected exclude time-wait | sed 's/^/# /' | head -20
+    result $status "$server: no socket but TIME-WAIT"
+done
+for server in primary backup; do
+    echo "# $server: $(ip netns exec $server grep -v ' 0$' /proc/net/sttcp_stat | tr '\n' ' ')"
+done
+ktap_end
