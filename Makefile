@@ -29,7 +29,7 @@ test-host test-netns test-vm: test-%:
 	@scripts/test.sh $*
 
 demo: module traffic
-	@demo/run.sh
+	@scripts/demo.sh
 
 clean:
 	rm -rf build target sttcp.ko

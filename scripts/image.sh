@@ -66,7 +66,7 @@ trim() {
         "$root"/usr/lib/python3*/{test,idlelib,tkinter,turtledemo,ensurepip,pydoc_data,lib2to3,unittest,_pyrepl} \
         "$root"/usr/bin/{redis-check-aof,dpkg*} "$root"/usr/lib/{dpkg,apt,udev} \
         "$root"/usr/lib/x86_64-linux-gnu/lib{sqlite3,db-5,apt-}.* "$root"/usr/share/{zsh,polkit-1,python3,debconf} \
-        "$root"/var/{cache,lib/apt,lib/dpkg} "$root"/{boot,dev,proc,sys}/*
+        "$root"/var/{cache,lib/apt,lib/dpkg} "${root:?}"/{boot,dev,proc,sys}/*
 }
 
 # configure ROOT: what maintainer scripts would have done, as far as we need it.

@@ -12,11 +12,18 @@ private_apt() {
     shift
     mkdir -p "$dir"/{lists/partial,archives/partial}
     [[ -e $dir/status ]] || : >"$dir/status"
-    [[ -s $dir/sources.list ]] || sources >"$dir/sources.list"
     "$command" -q -o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null \
         -o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir" \
         -o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Sandbox::User=root \
         -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
+}
+
+# refresh: the lists, from the mirrors that the host uses today.
+refresh() {
+    mkdir -p "$STTCP_CACHE/apt"
+    sources >"$STTCP_CACHE/apt/sources.new"
+    mv "$STTCP_CACHE/apt/sources.new" "$STTCP_CACHE/apt/sources.list"
+    private_apt apt-get update -qq -o APT::Update::Error-Mode=any >&2
 }
 
 # newest: asks the archive, at most once a day; without a network, the last answer stands.
@@ -27,12 +34,8 @@ newest() {
     flock "$lock"
     if [[ -z $(find "$last" -mmin -1440 2>/dev/null) ]]; then
         say "looking up the kernel of $STTCP_SUITE-backports ..."
-        sources >"$STTCP_CACHE/sources.new" && mv "$STTCP_CACHE/sources.new" "$STTCP_CACHE/apt-sources"
-        mkdir -p "$STTCP_CACHE/apt"
-        cp "$STTCP_CACHE/apt-sources" "$STTCP_CACHE/apt/sources.list"
-        if private_apt apt-get update -qq >&2 &&
-            release=$(private_apt apt-cache show "linux-image-amd64/$STTCP_SUITE-backports" |
-                sed -n 's/^Depends:.* linux-image-\([0-9][^ ,]*\) .*/\1/p' | head -1) && [[ -n $release ]]; then
+        if refresh && release=$(private_apt apt-cache show "linux-image-amd64/$STTCP_SUITE-backports" |
+            sed -n 's/^Depends:.* linux-image-\([0-9][^ ,]*\) .*/\1/p' | head -1) && [[ -n $release ]]; then
             printf '%s\n' "$release" >"$last.new"
             mv "$last.new" "$last"
         elif [[ -s $last ]]; then
@@ -44,14 +47,17 @@ newest() {
     cat "$last"
 }
 
+# packages_of RELEASE: which packages a kernel is cut into differs between versions.
+packages_of() {
+    private_apt apt-cache pkgnames linux- | grep -E "^linux-(image|binary|modules|base|headers)-${1//+/\\+}\$"
+}
+
 # fetch DIR RELEASE: the packages, unpacked; vmlinuz, config, Module.symvers and source.tar.xz as links at the top.
 fetch() {
-    local dir=$1 release=$2 packages version
+    local dir=$1 release=$2 packages version deb
     need_disk 8
     say "fetching kernel $release ..."
-    # Which packages a kernel is cut into differs between versions.
-    packages=$(private_apt apt-cache pkgnames linux- |
-        grep -E "^linux-(image|binary|modules|base|headers)-${release//+/\\+}\$") ||
+    packages=$(packages_of "$release") || { refresh && packages=$(packages_of "$release"); } ||
         die "no kernel $release in $STTCP_SUITE-backports: set STTCP_KERNEL to a release that linux-image packages carry"
     version=$(private_apt apt-cache show "linux-image-$release" | sed -n 's/^Version: //p' | head -1)
     mkdir "$dir/deb"
@@ -68,7 +74,7 @@ fetch() {
     if [[ -d $dir/lib/modules ]]; then
         mkdir -p "$dir/usr/lib"
         cp -al "$dir/lib/." "$dir/usr/lib/"
-        rm -r "$dir/lib"
+        rm -r "${dir:?}/lib"
     fi
     link "$dir" vmlinuz "boot/vmlinuz-$release" "usr/lib/modules/$release/vmlinuz" "usr/lib/linux/vmlinuz-$release"
     link "$dir" config "usr/lib/modules/$release/config" "boot/config-$release"
@@ -94,6 +100,6 @@ need debian-archive-keyring
 release=${STTCP_KERNEL:-$(newest)}
 case ${1-} in
 release) printf '%s\n' "$release" ;;
-"") artefact kernel "$(key "$0" "$release")" fetch "$release" ;;
+"") artefact kernel "$(key "$(declare -f fetch link)" "$release")" fetch "$release" ;;
 *) die "usage: kernel.sh [release]" ;;
 esac

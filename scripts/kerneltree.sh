@@ -11,8 +11,7 @@ prepare() {
     local dir=$1 kernel=$2 release=$3 localversion=$4 log=$1.log
     need_disk 8
     say "unpacking the source of kernel $release ..."
-    # Documentation and foreign architectures stay in the archive, but for the Kconfig and Makefile bits x86 reads.
-    tar -xf "$kernel/source.tar.xz" -C "$dir" --strip-components=1 --exclude='*/Documentation/translations'
+    tar -xf "$kernel/source.tar.xz" -C "$dir" --strip-components=1
     cp "$kernel/config" "$dir/.config"
     say "preparing kernel $release for modules in Rust (about 80 s) ..."
     make_kernel "$dir" "$localversion" olddefconfig modules_prepare >"$log" 2>&1 ||
@@ -38,7 +37,7 @@ case ${1-} in
 localversion) printf '%s\n' "$localversion" ;;
 "")
     toolroot=$("$STTCP_TOP/scripts/toolroot.sh")
-    artefact ktree "$(key "$0" "$kernel" "$toolroot")" prepare "$kernel" "$release" "$localversion"
+    artefact ktree "$(key "$(declare -f prepare make_kernel)" "$kernel" "$toolroot")" prepare "$kernel" "$release" "$localversion"
     ;;
 *) die "usage: kerneltree.sh [localversion]" ;;
 esac

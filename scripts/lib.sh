@@ -65,7 +65,7 @@ need_root() {
 }
 
 need_debian() {
-    command -v apt-get >/dev/null && command -v dpkg >/dev/null ||
+    command -v apt-get >/dev/null ||
         die "no apt-get: run it on Debian (12 or later) or in a Debian container"
 }
 

@@ -40,7 +40,7 @@ boot() {
     : >"$dir/console"
     # QEMU never blocks on its monitor's answers, because somebody reads them.
     cat "$dir/monitor.out" >"$dir/monitor.log" &
-    machine+=(-mon chardev=monitor,mode=readline -chardev file,id=out,path=/dev/stdout -device virtio-serial-pci)
+    machine+=(-mon "chardev=monitor,mode=readline" -chardev "file,id=out,path=/dev/stdout" -device virtio-serial-pci)
     for port in cmd out; do
         machine+=(-device "virtserialport,chardev=$port,name=$port")
     done

@@ -5,8 +5,9 @@ set -euo pipefail
 
 cd "$STTCP_TOP"
 status=0
+read -ra names <<<"${TESTS-}"
 for manifest in Cargo.toml tests/*/Cargo.toml; do
     say "cargo test of $manifest ..."
-    scripts/chroot.sh cargo test -q --locked --no-fail-fast --manifest-path "$manifest" ${TESTS-} || status=1
+    scripts/chroot.sh cargo test -q --locked --no-fail-fast --manifest-path "$manifest" "${names[@]}" || status=1
 done
 exit "$status"

@@ -12,6 +12,7 @@ packages=(
     shellcheck ca-certificates
 )
 
+# shellcheck disable=SC2016 # the hooks' own "$1"
 # build DIR
 build() {
     need_root
@@ -28,4 +29,4 @@ build() {
 }
 
 need mmdebstrap debian-archive-keyring
-artefact toolroot "$(key "$0" "${packages[*]}")" build
+artefact toolroot "$(key "$(declare -f build)" "${packages[*]}")" build

@@ -6,6 +6,7 @@ use crate::engine::config::{self, KeyBytes, Refusal, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::node::Role;
+use crate::engine::wire::Endpoint;
 use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
 use crate::sys::bh::{new_bh_lock, BhLock};
@@ -121,6 +122,7 @@ enum Why {
     NotRunning,
     Incomplete(&'static str),
     Family,
+    LocalIsService,
     Start(Error),
 }
 
@@ -161,6 +163,10 @@ impl Shared {
         let key = plan.key.as_ref().ok_or(Why::Incomplete("key"))?;
         if local.is_ipv4() != peer.is_ipv4() {
             return Err(Why::Family);
+        }
+        // A backup is silent for the service address, and so would be its heartbeats.
+        if services.has_address(&Endpoint::new(local.ip(), local.port()).addr) {
+            return Err(Why::LocalIsService);
         }
         let settings = Settings {
             role,
@@ -280,6 +286,7 @@ impl Control for Shared {
             Why::NotRunning => pr_err!("{name} refused: this node is not a backup\n"),
             Why::Incomplete(missing) => pr_err!("{name} refused: {missing} is not set\n"),
             Why::Family => pr_err!("{name} refused: local and peer are of different IP versions\n"),
+            Why::LocalIsService => pr_err!("{name} refused: local must not be a service address\n"),
             Why::Start(error) => {
                 pr_err!("{name} refused: the node could not start, error {}: is local an address of this host, its port free?\n", error.to_errno());
             }

@@ -9,7 +9,7 @@ use crate::engine::emit::{emit, MAX_PACKET};
 use crate::engine::message::{Close, Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Role, State};
 use crate::engine::time::{earliest, Instant};
-use crate::engine::wire::{Flow, Segment};
+use crate::engine::wire::{Flags, Flow, Segment};
 use crate::engine::{primary, shadow};
 use crate::peer::Outbox;
 use crate::sys::bh::{new_bh_lock, BhLock};
@@ -193,6 +193,9 @@ impl Node {
 
     /// Hands a segment without payload to the stack, as the client's. Any context.
     pub(crate) fn inject(&self, flow: &Flow, segment: &Segment, ifindex: u32) {
+        if segment.flags.contains(Flags::RST) {
+            self.count(Counter::ResetsInjected);
+        }
         let mut packet = [0; MAX_PACKET];
         let done = emit(&mut packet, flow.client, flow.service, segment)
             .ok()

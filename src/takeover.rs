@@ -3,6 +3,7 @@
 //! The takeover: the shadows speak, then the address is announced.
 
 use crate::engine::counters::Counter;
+use crate::engine::message::Kind as Datagram;
 use crate::engine::wire::Packet;
 use crate::node::{now, Node};
 use crate::receive::{rewrite, HEADERS};
@@ -33,6 +34,8 @@ impl Node {
         let (mut continued, mut flushed) = (0u32, 0u32);
         self.set_speaks(true);
         self.set_joined(false);
+        // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
+        self.send(Datagram::Heartbeat, &[]);
         self.table.retain(|entry| {
             let Kind::Shadow(shadow) = &mut entry.kind else {
                 return false;
@@ -41,12 +44,12 @@ impl Node {
             let actions = shadow.take_over(begun);
             if shadow.is_speaking() {
                 continued += 1;
+                if actions.send.is_some() {
+                    self.count(Counter::TakeoverAcks);
+                }
                 if ready {
                     flushed += self.flush_held(entry);
                 }
-            }
-            if actions.send.is_some() {
-                self.count(Counter::TakeoverAcks);
             }
             self.carry_out_shadow(entry, actions)
         });
@@ -54,6 +57,7 @@ impl Node {
         for addr in self.services.addresses() {
             announced += announce(self.net, addr.to_canonical());
         }
+        self.engine.lock().took_over();
         pr_warn!(
             "took over in {} us: {continued} connections, {flushed} held segments sent, {announced} announcements\n",
             now().since(begun).as_micros()

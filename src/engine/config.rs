@@ -14,7 +14,7 @@ pub const MAX_SERVICES: usize = 16;
 pub const MIN_KEY: usize = 32;
 
 /// The longest key, in bytes.
-pub const MAX_KEY: usize = 64;
+pub const MAX_KEY: usize = 256;
 
 /// Why a value is refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -55,7 +55,7 @@ impl fmt::Display for Refusal {
             Refusal::NoService => "no service named",
             Refusal::RepeatedService => "a service is named twice",
             Refusal::NotHex => "not an even number of hexadecimal digits",
-            Refusal::KeyLength => "the key must be 32 to 64 bytes long",
+            Refusal::KeyLength => "the key must be 32 to 256 bytes long",
             Refusal::NotANumber => "not a decimal number",
             Refusal::OutOfRange => "the number is outside the control's range",
             Refusal::UnknownWord => "not a word that this control knows",

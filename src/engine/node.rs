@@ -32,6 +32,8 @@ pub enum State {
     Waiting,
     /// A backup that shadows its primary.
     Shadowing,
+    /// A backup that is becoming the primary.
+    Takeover,
 }
 
 impl State {
@@ -42,6 +44,7 @@ impl State {
             State::Protected => "protected",
             State::Waiting => "waiting",
             State::Shadowing => "shadowing",
+            State::Takeover => "takeover",
         }
     }
 }
@@ -125,6 +128,7 @@ pub struct Node {
     past: [u64; REMEMBERED],
     detector: Detector,
     joined: bool,
+    taking_over: bool,
     next_heartbeat: Instant,
 }
 
@@ -141,6 +145,7 @@ impl Node {
             past: [0; REMEMBERED],
             detector: Detector::default(),
             joined: false,
+            taking_over: false,
             next_heartbeat: now,
         }
     }
@@ -157,6 +162,9 @@ impl Node {
 
     /// The node's state.
     pub fn state(&self) -> State {
+        if self.taking_over {
+            return State::Takeover;
+        }
         match (self.role, self.joined) {
             (Role::Primary, false) => State::Solo,
             (Role::Primary, true) => State::Protected,
@@ -315,6 +323,12 @@ impl Node {
     pub fn take_over(&mut self, fresh_session: u64) {
         self.role = Role::Primary;
         self.epoch = self.epoch.wrapping_add(1);
+        self.taking_over = true;
         self.part(fresh_session);
+    }
+
+    /// The takeover is through: every shadow speaks, the address is announced.
+    pub fn took_over(&mut self) {
+        self.taking_over = false;
     }
 }

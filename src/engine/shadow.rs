@@ -526,8 +526,13 @@ impl Shadow {
                     actions.send = Some(self.server_segment(Flags::ACK, now));
                 }
             }
-            // The client has ended the connection with the primary, or the primary went on without us: nothing to continue.
-            State::Ending | State::Doomed => {}
+            // The client has ended the connection with the primary: nothing to continue.
+            State::Ending => {}
+            // The primary went on without us: the client must not wait for an answer that never comes.
+            State::Doomed => {
+                actions.send = Some(self.reset(now));
+                actions.count = Some(Counter::TakeoverReset);
+            }
         }
         actions
     }

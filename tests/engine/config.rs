@@ -235,7 +235,10 @@ fn service() -> impl Strategy<Value = String> {
         any::<u32>().prop_map(|a| Ipv4Addr::from(a).to_string()),
         any::<u128>().prop_map(|a| format!("[{}]", Ipv6Addr::from(a))),
     ];
-    let port = prop_oneof![Just("*".to_string()), any::<u16>().prop_map(|p| p.to_string())];
+    let port = prop_oneof![
+        Just("*".to_string()),
+        any::<u16>().prop_map(|p| p.to_string())
+    ];
     (addr, port).prop_map(|(addr, port)| format!("{addr}:{port}"))
 }
 

@@ -195,7 +195,10 @@ fn batch_takes_records_until_it_is_full() {
     // What was refused has left no trace.
     let read = read(batch.as_bytes());
     assert_eq!(read.len() as u64, count);
-    assert_eq!(read.last(), Some(&Ok(Record::Query(ConnectionId(count - 1)))));
+    assert_eq!(
+        read.last(),
+        Some(&Ok(Record::Query(ConnectionId(count - 1))))
+    );
 
     batch.clear();
     assert!(batch.is_empty());
@@ -288,7 +291,7 @@ fn header() -> impl Strategy<Value = Header> {
 }
 
 proptest! {
-    #![proptest_config(common::config(1024))]
+    #![proptest_config(common::config(256))]
 
     #[test]
     fn header_reads_back(header in header(), body in vec(any::<u8>(), 0..=MAX_BODY)) {

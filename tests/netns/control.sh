@@ -43,8 +43,8 @@ takes local "10.0.0.1:7077"
 refused role primary "peer is not set"
 takes peer "10.0.0.2:7077"
 refused role primary "key is not set"
-refused key "00" "32 to 64 bytes"
-refused key "zz" "32 to 64 bytes\|hexadecimal"
+refused key "00" "32 to 256 bytes"
+refused key "zz" "32 to 256 bytes\|hexadecimal"
 refused key "$(printf 'g%.0s' $(seq 64))" "hexadecimal"
 takes key "$KEY"
 ! primary cat /proc/sys/net/sttcp/key >/dev/null 2>&1; result $? "key cannot be read, or reads empty"
@@ -55,6 +55,9 @@ takes heartbeat_interval_ms 60000
 for value in 1 101 1.5; do refused heartbeat_misses "$value" "number"; done
 takes heartbeat_misses 2
 takes heartbeat_misses 100
+takes local "10.0.0.100:7077"
+refused role primary "must not be a service address"
+takes local "10.0.0.1:7077"
 refused tap forward "not a word"
 takes tap l2
 refused takeover 1 "not a backup"

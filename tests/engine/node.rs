@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Two nodes and the headers between them: sessions, epochs, the replay window, the detector, and who speaks.
+
+mod common;
+mod script;
+
+use proptest::{collection::vec, prelude::*};
+use script::ms;
+use std::{collections::HashSet, time::Duration};
+use sttcp::{
+    counters::Counter,
+    detector::{Detector, Suspicion, Timing},
+    message::{Header, Kind},
+    node::{Event, Node, Role, State},
+    time::Instant,
+};
+
+/// Heartbeats every 10 ms; silence of 30 ms is suspicious.
+const TIMING: Timing = Timing {
+    interval: Duration::from_millis(10),
+    misses: 3,
+};
+
+const P1: u64 = 0xa1;
+const B1: u64 = 0xb1;
+
+fn primary(session: u64) -> Node {
+    Node::new(Role::Primary, 1, TIMING, session, ms(0))
+}
+
+fn backup(session: u64) -> Node {
+    Node::new(Role::Backup, 0, TIMING, session, ms(0))
+}
+
+type Heard = Result<Option<Event>, Counter>;
+
+/// `from` sends a heartbeat and `to` hears it.
+fn beat(from: &mut Node, to: &mut Node, now: Instant) -> Heard {
+    to.heard(&from.header(Kind::Heartbeat), 0xdead, now)
+}
+
+/// A primary and a backup that have joined at 0 ms.
+fn pair() -> (Node, Node) {
+    let (mut p, mut b) = (primary(P1), backup(B1));
+    assert_eq!(beat(&mut p, &mut b, ms(0)), Ok(None));
+    assert_eq!(beat(&mut b, &mut p, ms(0)), Ok(Some(Event::Joined)));
+    assert_eq!(beat(&mut p, &mut b, ms(0)), Ok(Some(Event::Joined)));
+    (p, b)
+}
+
+/// A header as the joined backup would send it.
+fn from_backup(sequence: u64) -> Header {
+    Header {
+        kind: Kind::Heartbeat,
+        role: Role::Backup,
+        epoch: 1,
+        session: B1,
+        peer_session: P1,
+        sequence,
+    }
+}
+
+#[test]
+fn joining_takes_three_heartbeats() {
+    let (mut p, mut b) = (primary(P1), backup(B1));
+    assert_eq!((p.state(), b.state()), (State::Solo, State::Waiting));
+
+    // Of the first one the backup cannot tell whether it is a recording.
+    assert_eq!(beat(&mut p, &mut b, ms(0)), Ok(None));
+    assert_eq!(b.state(), State::Waiting);
+    // It names the primary's session, and so proves itself to be new.
+    assert_eq!(beat(&mut b, &mut p, ms(1)), Ok(Some(Event::Joined)));
+    assert_eq!(p.state(), State::Protected);
+    assert_eq!(beat(&mut p, &mut b, ms(2)), Ok(Some(Event::Joined)));
+    assert_eq!(b.state(), State::Shadowing);
+
+    assert_eq!(beat(&mut b, &mut p, ms(3)), Ok(None));
+    assert_eq!((p.last_heard(), b.last_heard()), (Some(ms(3)), Some(ms(2))));
+}
+
+#[test]
+fn states_have_names() {
+    let names = [
+        State::Solo,
+        State::Protected,
+        State::Waiting,
+        State::Shadowing,
+    ]
+    .map(State::name);
+    assert_eq!(names, ["solo", "protected", "waiting", "shadowing"]);
+}
+
+#[test]
+fn headers_are_numbered_from_one() {
+    let (mut p, mut b) = (primary(P1), backup(B1));
+    assert_eq!(
+        p.header(Kind::Records),
+        Header {
+            kind: Kind::Records,
+            role: Role::Primary,
+            epoch: 1,
+            session: P1,
+            peer_session: 0,
+            sequence: 1,
+        }
+    );
+    beat(&mut p, &mut b, ms(0)).unwrap();
+    let header = b.header(Kind::Heartbeat);
+    assert_eq!((header.peer_session, header.sequence), (P1, 1));
+    assert_eq!(b.header(Kind::Heartbeat).sequence, 2);
+}
+
+#[test]
+fn session_zero_is_no_session() {
+    let (mut p, mut b) = (primary(0), backup(B1));
+    assert_ne!(p.header(Kind::Heartbeat).session, 0);
+    let nameless = Header {
+        session: 0,
+        ..from_backup(1)
+    };
+    assert_eq!(b.heard(&nameless, 1, ms(0)), Err(Counter::PeerBadSession));
+}
+
+#[test]
+fn own_datagram_come_back() {
+    let (mut p, _) = pair();
+    let own = p.header(Kind::Heartbeat);
+    assert_eq!(p.heard(&own, 1, ms(1)), Err(Counter::PeerBadSession));
+}
+
+#[test]
+fn datagram_counts_once() {
+    let (mut p, mut b) = pair();
+    let header = b.header(Kind::Records);
+    assert_eq!(p.heard(&header, 0, ms(1)), Ok(None));
+    assert_eq!(p.heard(&header, 0, ms(1)), Err(Counter::PeerReplayed));
+}
+
+#[test]
+fn datagrams_may_overtake_each_other() {
+    let (mut p, _) = pair();
+    for (sequence, heard) in [
+        (100, Ok(None)),
+        (99, Ok(None)),
+        (37, Ok(None)),
+        (36, Err(Counter::PeerReplayed)),
+        (101, Ok(None)),
+        (37, Err(Counter::PeerReplayed)),
+        (38, Ok(None)),
+        (38, Err(Counter::PeerReplayed)),
+        (0, Err(Counter::PeerReplayed)),
+        (u64::MAX, Ok(None)),
+        (u64::MAX - 63, Ok(None)),
+        (u64::MAX, Err(Counter::PeerReplayed)),
+        (u64::MAX - 64, Err(Counter::PeerReplayed)),
+    ] {
+        assert_eq!(
+            p.heard(&from_backup(sequence), 0, ms(1)),
+            heard,
+            "{sequence}"
+        );
+    }
+}
+
+#[test]
+fn replayed_datagram_is_no_sign_of_life() {
+    let (mut p, mut b) = pair();
+    let header = b.header(Kind::Heartbeat);
+    assert_eq!(p.heard(&header, 0, ms(5)), Ok(None));
+    p.heard(&header, 0, ms(20)).unwrap_err();
+    assert_eq!(p.last_heard(), Some(ms(5)));
+}
+
+#[test]
+fn restarted_backup_joins_at_once_and_voids_the_old_session() {
+    let (mut p, _) = pair();
+    let mut b = backup(0xb2);
+    // The primary still names the backup's old session: that is no proof, but says whom to answer.
+    assert_eq!(beat(&mut p, &mut b, ms(1)), Err(Counter::PeerBadSession));
+    assert_eq!(beat(&mut b, &mut p, ms(2)), Ok(Some(Event::Joined)));
+    assert_eq!(beat(&mut p, &mut b, ms(3)), Ok(Some(Event::Joined)));
+    // Nothing that the first backup ever sent counts any longer.
+    assert_eq!(
+        p.heard(&from_backup(500), 0, ms(4)),
+        Err(Counter::PeerBadSession)
+    );
+}
+
+#[test]
+fn eight_former_sessions_are_refused() {
+    let (mut p, _) = pair();
+    for session in 1..=8 {
+        let mut next = Header {
+            session,
+            ..from_backup(1)
+        };
+        assert_eq!(p.heard(&next, 0, ms(1)), Ok(Some(Event::Joined)));
+        next.sequence += 1;
+        assert_eq!(p.heard(&next, 0, ms(1)), Ok(None));
+    }
+    for session in (1..=7).chain([B1]) {
+        let old = Header {
+            session,
+            ..from_backup(99)
+        };
+        assert_eq!(p.heard(&old, 0, ms(2)), Err(Counter::PeerBadSession));
+    }
+}
+
+#[test]
+fn stranger_without_our_session_does_not_displace_a_living_peer() {
+    let (mut p, mut b) = pair();
+    for peer_session in [0, 0x77] {
+        let recording = Header {
+            session: 0xee,
+            peer_session,
+            ..from_backup(9)
+        };
+        assert_eq!(p.heard(&recording, 0, ms(1)), Err(Counter::PeerBadSession));
+    }
+    assert_eq!(beat(&mut b, &mut p, ms(2)), Ok(None));
+}
+
+#[test]
+fn recording_of_a_leader_moves_nobody() {
+    // A recording of a later epoch, played to a primary that has no peer.
+    let mut p = primary(P1);
+    for peer_session in [0, 0x77] {
+        let recording = Header {
+            role: Role::Primary,
+            epoch: 9,
+            session: 0xee,
+            peer_session,
+            ..from_backup(1 + peer_session)
+        };
+        let _ = p.heard(&recording, 0, ms(1));
+        assert_eq!(
+            (p.role(), p.epoch(), p.state()),
+            (Role::Primary, 1, State::Solo)
+        );
+        assert_eq!(p.last_heard(), None);
+    }
+}
+
+#[test]
+fn heartbeats_are_due_every_interval() {
+    let mut p = primary(P1);
+    let poll = p.poll(ms(0), 0);
+    assert!(poll.heartbeat);
+    assert_eq!(poll.next, ms(10));
+    let poll = p.poll(ms(4), 0);
+    assert!(!poll.heartbeat);
+    assert_eq!(poll.next, ms(10));
+    assert!(p.poll(ms(10), 0).heartbeat);
+}
+
+#[test]
+fn timing_holds_from_now_on() {
+    let mut p = primary(P1);
+    p.poll(ms(0), 0);
+    let timing = Timing {
+        interval: Duration::from_millis(2),
+        misses: 5,
+    };
+    p.set_timing(timing, ms(3));
+    assert_eq!(p.timing(), timing);
+    let poll = p.poll(ms(3), 0);
+    assert!(poll.heartbeat);
+    assert_eq!(poll.next, ms(5));
+}
+
+#[test]
+fn peer_never_heard_is_not_suspected() {
+    let (mut p, mut b) = (primary(P1), backup(B1));
+    for at in (0..1000).step_by(10) {
+        assert_eq!(p.poll(ms(at), 0).event, None);
+        assert_eq!(b.poll(ms(at), 0).event, None);
+    }
+    assert_eq!(b.state(), State::Waiting);
+}
+
+#[test]
+fn backup_takes_over_after_three_missed_heartbeats() {
+    let (_, mut b) = pair();
+    for at in [0, 10, 20] {
+        let poll = b.poll(ms(at), 0xb2);
+        assert_eq!((poll.event, poll.next), (None, ms(at + 10)));
+    }
+    let lost = Event::PrimaryLost(Duration::from_millis(30));
+    assert_eq!(b.poll(ms(30), 0xb2).event, Some(lost));
+    assert_eq!(
+        (b.role(), b.epoch(), b.state()),
+        (Role::Primary, 2, State::Solo)
+    );
+    let header = b.header(Kind::Heartbeat);
+    assert_eq!((header.session, header.sequence), (0xb2, 1));
+    assert_eq!(b.poll(ms(40), 0xb3).event, None);
+}
+
+#[test]
+fn one_heartbeat_in_time_averts_it() {
+    let (mut p, mut b) = pair();
+    for at in [0, 10, 20] {
+        b.poll(ms(at), 0);
+    }
+    beat(&mut p, &mut b, ms(29)).unwrap();
+    let poll = b.poll(ms(30), 0);
+    assert_eq!((poll.event, poll.next), (None, ms(40)));
+    b.poll(ms(40), 0);
+    // The deadline lies between two heartbeats; the poll is asked for then.
+    assert_eq!(b.poll(ms(50), 0).next, ms(59));
+    assert!(b.poll(ms(59), 0).event.is_some());
+}
+
+#[test]
+fn primary_goes_on_alone_and_the_backup_comes_back() {
+    let (mut p, mut b) = pair();
+    for at in [0, 10, 20] {
+        p.poll(ms(at), 0xa2);
+    }
+    let lost = Event::BackupLost(Duration::from_millis(30));
+    assert_eq!(p.poll(ms(30), 0xa2).event, Some(lost));
+    assert_eq!(
+        (p.role(), p.epoch(), p.state()),
+        (Role::Primary, 1, State::Solo)
+    );
+
+    // What the backup still says to the old session is void; the new session begins as the first did.
+    assert_eq!(beat(&mut b, &mut p, ms(31)), Err(Counter::PeerBadSession));
+    assert_eq!(beat(&mut p, &mut b, ms(32)), Ok(Some(Event::Joined)));
+    assert_eq!(beat(&mut b, &mut p, ms(33)), Ok(Some(Event::Joined)));
+    assert_eq!((p.state(), b.state()), (State::Protected, State::Shadowing));
+}
+
+#[test]
+fn sleeper_waits_an_interval_before_it_judges() {
+    let (mut p, mut b) = pair();
+    assert_eq!(b.poll(ms(0), 0).next, ms(10));
+    // This host was stopped; the peer's heartbeats are in its queue.
+    let poll = b.poll(ms(500), 0);
+    assert_eq!((poll.asleep, poll.event), (true, None));
+    beat(&mut p, &mut b, ms(501)).unwrap();
+    let poll = b.poll(ms(510), 0);
+    assert_eq!((poll.asleep, poll.event), (false, None));
+}
+
+#[test]
+fn sleeper_judges_after_that_interval() {
+    let (_, mut b) = pair();
+    b.poll(ms(0), 0);
+    assert!(b.poll(ms(500), 0).asleep);
+    let lost = Event::PrimaryLost(Duration::from_millis(510));
+    assert_eq!(b.poll(ms(510), 0).event, Some(lost));
+}
+
+#[test]
+fn detector_forgets() {
+    let mut detector = Detector::default();
+    assert_eq!(detector.deadline(&TIMING), None);
+    detector.heard(ms(5));
+    assert!(detector.is_alive());
+    assert_eq!(detector.deadline(&TIMING), Some(ms(35)));
+    assert_eq!(detector.schedule(ms(40), &TIMING), ms(35));
+    detector.forget();
+    assert!(!detector.is_alive());
+    assert_eq!(detector.poll(ms(900), &TIMING), Suspicion::None);
+    assert_eq!(detector.schedule(ms(40), &TIMING), ms(40));
+}
+
+#[test]
+fn detector_is_lost_once() {
+    let mut detector = Detector::default();
+    detector.heard(ms(0));
+    let silence = Duration::from_millis(30);
+    assert_eq!(detector.poll(ms(29), &TIMING), Suspicion::None);
+    assert_eq!(detector.poll(ms(30), &TIMING), Suspicion::Lost { silence });
+    assert_eq!(detector.poll(ms(60), &TIMING), Suspicion::None);
+}
+
+#[test]
+fn backup_follows_the_primarys_epoch() {
+    let mut p = Node::new(Role::Primary, 7, TIMING, P1, ms(0));
+    let mut b = backup(B1);
+    beat(&mut p, &mut b, ms(0)).unwrap();
+    beat(&mut b, &mut p, ms(0)).unwrap();
+    beat(&mut p, &mut b, ms(0)).unwrap();
+    assert_eq!(b.epoch(), 7);
+    b.take_over(0xb2);
+    assert_eq!(b.epoch(), 8);
+}
+
+#[test]
+fn old_primary_steps_down_when_it_hears_the_new_one() {
+    let (mut old, mut new) = pair();
+    new.take_over(0xb2);
+    assert_eq!(
+        (new.role(), new.epoch(), new.state()),
+        (Role::Primary, 2, State::Solo)
+    );
+
+    // The new primary knows whom to tell: it names the old one's session.
+    let header = new.header(Kind::Heartbeat);
+    assert_eq!(
+        old.heard(&header, 0xa2, ms(5)),
+        Ok(Some(Event::SteppedDown))
+    );
+    assert_eq!(
+        (old.role(), old.epoch(), old.state()),
+        (Role::Backup, 2, State::Waiting)
+    );
+
+    // Then it joins as a backup like any other.
+    assert_eq!(beat(&mut old, &mut new, ms(6)), Ok(Some(Event::Joined)));
+    assert_eq!(beat(&mut new, &mut old, ms(7)), Ok(Some(Event::Joined)));
+    assert_eq!(
+        (old.state(), new.state()),
+        (State::Shadowing, State::Protected)
+    );
+}
+
+#[test]
+fn old_primary_is_not_obeyed() {
+    let (mut old, mut new) = pair();
+    new.take_over(0xb2);
+    // It speaks to a session that is over.
+    assert_eq!(
+        beat(&mut old, &mut new, ms(1)),
+        Err(Counter::PeerBadSession)
+    );
+    // Even in the present session an older epoch leads nowhere.
+    let late = Header {
+        kind: Kind::Leave,
+        role: Role::Primary,
+        epoch: 1,
+        session: P1,
+        peer_session: 0xb2,
+        sequence: 900,
+    };
+    assert_eq!(new.heard(&late, 0, ms(2)), Err(Counter::PeerBadEpoch));
+    assert_eq!((new.role(), new.state()), (Role::Primary, State::Solo));
+}
+
+#[test]
+fn backup_of_a_later_epoch_does_not_follow_an_earlier_one() {
+    let (mut p, mut b) = (primary(P1), Node::new(Role::Backup, 5, TIMING, B1, ms(0)));
+    beat(&mut p, &mut b, ms(0)).unwrap();
+    beat(&mut b, &mut p, ms(0)).unwrap();
+    assert_eq!(beat(&mut p, &mut b, ms(0)), Err(Counter::PeerBadEpoch));
+    assert_eq!((b.epoch(), b.state()), (5, State::Waiting));
+}
+
+#[test]
+fn two_nodes_of_the_same_role_do_not_join() {
+    for (mut a, mut b) in [(primary(1), primary(2)), (backup(1), backup(2))] {
+        let before = (a.state(), b.state());
+        assert_eq!(beat(&mut a, &mut b, ms(0)), Ok(None));
+        assert_eq!(beat(&mut b, &mut a, ms(0)), Err(Counter::PeerRoleConflict));
+        assert_eq!(beat(&mut a, &mut b, ms(0)), Err(Counter::PeerRoleConflict));
+        assert_eq!((a.state(), b.state()), before);
+        assert_eq!(a.last_heard(), None);
+    }
+}
+
+#[test]
+fn leaving_primary_leaves_the_backup_waiting() {
+    let (mut p, mut b) = pair();
+    let leave = p.header(Kind::Leave);
+    assert_eq!(b.heard(&leave, 0xb2, ms(5)), Ok(Some(Event::PeerLeft)));
+    assert_eq!((b.role(), b.state()), (Role::Backup, State::Waiting));
+    // Its silence is no failure, and what comes late is void.
+    assert_eq!(b.poll(ms(500), 0).event, None);
+    assert_eq!(beat(&mut p, &mut b, ms(500)), Err(Counter::PeerBadSession));
+    assert_eq!(b.state(), State::Waiting);
+}
+
+#[test]
+fn leaving_backup_leaves_the_primary_solo() {
+    let (mut p, mut b) = pair();
+    let leave = b.header(Kind::Leave);
+    assert_eq!(p.heard(&leave, 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(
+        (p.role(), p.epoch(), p.state()),
+        (Role::Primary, 1, State::Solo)
+    );
+    assert_eq!(p.heard(&leave, 0xa3, ms(6)), Err(Counter::PeerReplayed));
+    assert_eq!(p.header(Kind::Heartbeat).session, 0xa2);
+}
+
+#[test]
+fn leave_counts_only_in_the_session() {
+    let (mut p, _) = pair();
+    for (session, peer_session) in [(B1, 0xa0), (0xee, 0), (0xee, 0xa0)] {
+        let leave = Header {
+            kind: Kind::Leave,
+            session,
+            peer_session,
+            ..from_backup(50)
+        };
+        assert_eq!(p.heard(&leave, 0, ms(1)), Err(Counter::PeerBadSession));
+    }
+    assert_eq!(p.state(), State::Protected);
+}
+
+#[test]
+fn leave_of_a_peer_that_had_not_joined_is_no_event() {
+    let mut p = primary(P1);
+    let leave = Header {
+        kind: Kind::Leave,
+        ..from_backup(1)
+    };
+    assert_eq!(p.heard(&leave, 0xa2, ms(1)), Ok(None));
+    assert_eq!(p.state(), State::Solo);
+}
+
+proptest! {
+    #![proptest_config(common::config(512))]
+
+    /// The window against a plain set of all numbers ever heard.
+    #[test]
+    fn replay_window(start in any::<u32>(), steps in vec(-80_i64..80, 1..200)) {
+        let (mut p, _) = pair();
+        let (mut at, mut highest, mut seen) = (u64::from(start) + 2, 1, HashSet::from([1]));
+        for step in steps {
+            at = at.saturating_add_signed(step);
+            let new = at > 0 && at + 64 > highest && seen.insert(at);
+            let heard = p.heard(&from_backup(at), 0, ms(1));
+            prop_assert_eq!(heard, if new { Ok(None) } else { Err(Counter::PeerReplayed) });
+            highest = highest.max(at);
+        }
+    }
+
+    /// Any headers, from any session, in any order: nobody moves to an earlier epoch, and there is no panic.
+    #[test]
+    fn any_headers(
+        headers in vec((0_u8..3, any::<bool>(), 0_u32..4, 0_u64..4, 0_u64..4, 0_u64..100), 0..100),
+        is_primary: bool,
+    ) {
+        let role = if is_primary { Role::Primary } else { Role::Backup };
+        let mut node = Node::new(role, 1, TIMING, 1, ms(0));
+        let mut session = 1;
+        for (at, (kind, from_primary, epoch, from, to, sequence)) in headers.into_iter().enumerate() {
+            let header = Header {
+                kind: [Kind::Heartbeat, Kind::Records, Kind::Leave][usize::from(kind)],
+                role: if from_primary { Role::Primary } else { Role::Backup },
+                epoch,
+                session: from,
+                peer_session: to,
+                sequence,
+            };
+            let before = (node.role(), node.epoch());
+            let heard = node.heard(&header, session + 1, ms(at as u64));
+            prop_assert!(node.epoch() >= before.1);
+            if to != session {
+                prop_assert!(!matches!(heard, Ok(Some(_))));
+            }
+            if node.role() != before.0 {
+                prop_assert_eq!(heard, Ok(Some(Event::SteppedDown)));
+                prop_assert!(before.0 == Role::Primary && from_primary && epoch > before.1);
+            }
+            session = node.header(Kind::Heartbeat).session;
+        }
+    }
+}

@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A primary's connection and its shadow, driven together.
+//!
+//! ```text
+//!             ┌────────────┐   segments   ┌─────────┐
+//!  client ────┤ Connection ├──────────────┤ stack   │  primary
+//!         │   └─────┬──────┘              └─────────┘
+//!         │         │ records, some lost
+//!     tap │   ┌─────┴──────┐  translated  ┌─────────┐
+//!         └───┤   Shadow   ├──────────────┤ stack   │  backup
+//!             └────────────┘              └─────────┘
+//! ```
+//!
+//! Any segment, tapped frame or record may be lost. The two stacks take bytes in order, and are ahead of each other as chance has it.
+
+mod common;
+mod script;
+
+use proptest::{collection::vec, prelude::*};
+use script::{flow, ms, seg, seq, syn, Script, ID};
+use std::collections::VecDeque;
+use sttcp::{
+    message::{Close, Record},
+    primary::{Connection, State, Verdict},
+    seq::SeqNumber,
+    shadow::{self, Inbound, Outbound, Shadow},
+    time::Instant,
+    wire::{Flags, Segment},
+};
+
+/// The window that both stacks and the client keep open.
+const WINDOW: u16 = 30_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// The client sends `len` bytes from `back` bytes before its end on, but nothing acknowledged, and acknowledges what it has.
+    Client {
+        back: u32,
+        len: u32,
+        arrives: bool,
+        tapped: bool,
+    },
+    /// The primary's stack sends `len` bytes, or an acknowledgement.
+    Primary { len: u32, arrives: bool },
+    /// The shadow's stack sends `len` new bytes, or an acknowledgement.
+    Shadow { len: u32 },
+    /// The shadow's stack sends everything that is not acknowledged again.
+    Retransmit,
+    /// The oldest record to the backup.
+    ToBackup { arrives: bool },
+    /// The oldest record to the primary.
+    ToPrimary { arrives: bool },
+    /// Time goes by.
+    Tick { millis: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let len = || prop_oneof![Just(0_u32), 1..3000_u32];
+    let mostly = || prop::bool::weighted(0.8);
+    prop_oneof![
+        4 => (0..4000_u32, len(), mostly(), mostly()).prop_map(|(back, len, arrives, tapped)| {
+            Step::Client { back, len, arrives, tapped }
+        }),
+        3 => (len(), mostly()).prop_map(|(len, arrives)| Step::Primary { len, arrives }),
+        3 => len().prop_map(|len| Step::Shadow { len }),
+        1 => Just(Step::Retransmit),
+        2 => mostly().prop_map(|arrives| Step::ToBackup { arrives }),
+        3 => mostly().prop_map(|arrives| Step::ToPrimary { arrives }),
+        2 => (1..15_u64).prop_map(|millis| Step::Tick { millis }),
+    ]
+}
+
+/// One end's bytes, counted from 0.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Taken in order.
+    rcv: u32,
+    /// Sent.
+    out: u32,
+    /// Acknowledged by the other side.
+    una: u32,
+}
+
+#[derive(Debug)]
+struct World {
+    /// The first byte's number: the client's, the primary's, the shadow's.
+    first: [SeqNumber; 3],
+    millis: u64,
+    connection: Connection,
+    shadow: Option<Shadow>,
+    client: Counts,
+    primary: Counts,
+    backup: Counts,
+    /// Server bytes that a tapped segment acknowledged.
+    tapped_ack: u32,
+    /// The right edge of the window that the client was told.
+    edge: Option<SeqNumber>,
+    /// Client bytes that a record which arrived said the shadow has.
+    reported: u32,
+    to_backup: VecDeque<Record>,
+    to_primary: VecDeque<Record>,
+    held: Vec<Segment>,
+}
+
+impl World {
+    /// The handshake is through, and its third segment told the primary to say `Open`.
+    fn new(isns: [u32; 3]) -> Self {
+        let [client, primary, _] = isns;
+        let mut connection = Connection::from_syn(ID, flow(), &syn(client), ms(0)).unwrap();
+        let answer = Segment {
+            ack: seq(client) + 1,
+            flags: Flags::SYN | Flags::ACK,
+            window: WINDOW,
+            ..syn(primary)
+        };
+        connection.on_syn_ack(&answer, ms(0));
+        let mut world = Self {
+            first: isns.map(|isn| seq(isn) + 1),
+            millis: 0,
+            connection,
+            shadow: None,
+            client: Counts::default(),
+            primary: Counts::default(),
+            backup: Counts::default(),
+            tapped_ack: 0,
+            edge: None,
+            reported: 0,
+            to_backup: VecDeque::new(),
+            to_primary: VecDeque::new(),
+            held: vec![],
+        };
+        world.client_sends(0, 0, true, false);
+        assert_eq!(world.connection.state(), State::Opening);
+        world
+    }
+
+    fn now(&self) -> Instant {
+        ms(self.millis)
+    }
+
+    fn c(&self, at: u32) -> SeqNumber {
+        self.first[0] + at
+    }
+
+    fn p(&self, at: u32) -> SeqNumber {
+        self.first[1] + at
+    }
+
+    fn s(&self, at: u32) -> SeqNumber {
+        self.first[2] + at
+    }
+
+    fn gated(&self) -> bool {
+        matches!(self.connection.state(), State::Opening | State::Protected)
+    }
+
+    fn is_speaking(&self) -> bool {
+        self.shadow.as_ref().is_some_and(Shadow::is_speaking)
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Client {
+                back,
+                len,
+                arrives,
+                tapped,
+            } => self.client_sends(back, len, arrives && !self.is_speaking(), tapped),
+            Step::Primary { .. } if self.is_speaking() => {}
+            Step::Primary { len, arrives } => self.primary_sends(len, arrives),
+            Step::Shadow { len } => self.shadow_sends(self.backup.out, len),
+            Step::Retransmit => {
+                self.shadow_sends(self.backup.una, self.backup.out - self.backup.una);
+            }
+            Step::ToBackup { arrives } => {
+                if let Some(record) = self.to_backup.pop_front().filter(|_| arrives) {
+                    self.backup_hears(&record);
+                }
+            }
+            Step::ToPrimary { arrives } => {
+                if let Some(record) = self.to_primary.pop_front().filter(|_| arrives) {
+                    self.primary_hears(&record);
+                }
+            }
+            Step::Tick { millis } => self.tick(millis),
+        }
+    }
+
+    fn client_sends(&mut self, back: u32, len: u32, arrives: bool, tapped: bool) {
+        let start = self.client.out - back.min(self.client.out - self.client.una);
+        let end = (start + len)
+            .min(self.client.una + u32::from(WINDOW))
+            .max(start);
+        self.client.out = self.client.out.max(end);
+        let segment = seg(self.c(start), self.p(self.client.rcv))
+            .data(end - start)
+            .window(WINDOW);
+        if arrives {
+            let actions = self.connection.on_client(&segment, true, self.now());
+            self.to_backup.extend(actions.record);
+            if start <= self.primary.rcv {
+                self.primary.rcv = self.primary.rcv.max(end);
+            }
+        }
+        if tapped && self.shadow.is_some() {
+            self.tapped_ack = self.tapped_ack.max(self.client.rcv);
+            self.to_shadow(&segment);
+        }
+    }
+
+    /// A segment of the client, tapped or injected, passes the shadow and reaches its stack.
+    fn to_shadow(&mut self, segment: &Segment) {
+        let now = self.now();
+        let (inbound, actions) = self.shadow.as_mut().unwrap().on_client(segment, now);
+        self.carry_out(actions);
+        let Inbound::Pass(rewrite) = inbound else {
+            panic!("{inbound:?}");
+        };
+        // A stack drops what acknowledges more than it has sent (tcp_ack), bytes and all.
+        let ack = rewrite.ack.unwrap();
+        assert!(ack <= self.s(self.backup.out), "{segment:?} {rewrite:?}");
+        assert_eq!(rewrite.seq, None);
+        self.backup.una = self
+            .backup
+            .una
+            .max(u32::try_from(ack.since(self.s(0))).unwrap());
+        if segment.seq <= self.c(self.backup.rcv) && segment.end() > self.c(self.backup.rcv) {
+            self.backup.rcv = segment.end().since(self.c(0)) as u32;
+            let rcv_nxt = self.c(self.backup.rcv);
+            let record = self.shadow.as_mut().unwrap().on_delivered(rcv_nxt, now);
+            self.to_primary.extend(record);
+        }
+    }
+
+    fn primary_sends(&mut self, len: u32, arrives: bool) {
+        let segment = seg(self.p(self.primary.out), self.c(self.primary.rcv))
+            .data(len)
+            .window(WINDOW);
+        self.primary.out += len;
+        let (verdict, actions) = self.connection.on_server(&segment, self.now());
+        self.to_backup.extend(actions.record);
+        if let Verdict::Send(rewrite) = verdict {
+            assert_eq!(rewrite.seq, None);
+            let seen = Segment {
+                ack: rewrite.ack.unwrap_or(segment.ack),
+                window: rewrite.window.unwrap_or(segment.window),
+                ..segment
+            };
+            if arrives {
+                self.to_client(&seen);
+            }
+        } else {
+            assert_eq!(len, 0);
+        }
+    }
+
+    fn to_client(&mut self, segment: &Segment) {
+        let acked = u32::try_from(segment.ack.since(self.c(0))).unwrap();
+        if self.is_speaking() {
+            assert!(acked <= self.backup.rcv);
+        } else {
+            if self.gated() {
+                assert!(acked <= self.reported, "{acked} of {}", self.reported);
+            }
+            let edge = segment.ack + u32::from(segment.window);
+            assert!(
+                self.edge.is_none_or(|before| edge >= before),
+                "shrunk: {segment:?}"
+            );
+            self.edge = Some(edge);
+        }
+        assert!(acked <= self.client.out);
+        self.client.una = self.client.una.max(acked);
+        if segment.seq <= self.p(self.client.rcv) && segment.end() > self.p(self.client.rcv) {
+            self.client.rcv = segment.end().since(self.p(0)) as u32;
+        }
+    }
+
+    fn shadow_sends(&mut self, start: u32, len: u32) {
+        if self.shadow.is_none() {
+            return;
+        }
+        let segment = seg(self.s(start), self.c(self.backup.rcv))
+            .data(len)
+            .window(WINDOW);
+        let end = start + len;
+        self.backup.out = self.backup.out.max(end);
+        let now = self.now();
+        let (outbound, actions) = self.shadow.as_mut().unwrap().on_output(&segment, now);
+        match outbound {
+            Outbound::Hold(from, to) => {
+                assert!(!self.is_speaking());
+                assert_eq!((from, to), (self.p(start), self.p(end)));
+                self.held.push(segment);
+            }
+            Outbound::Send(rewrite) => {
+                assert!(self.is_speaking());
+                // The client's numbers, all of them.
+                assert_eq!(rewrite.seq, Some(self.p(start)));
+                assert_eq!(rewrite.ack, None);
+                let seen = Segment {
+                    seq: self.p(start),
+                    ..segment
+                };
+                self.to_client(&seen);
+            }
+            Outbound::Swallow => {
+                assert!(!self.is_speaking() || end <= self.tapped_ack && len > 0);
+            }
+        }
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: shadow::Actions) {
+        assert!(!actions.remove);
+        self.to_primary.extend(actions.record);
+        if let Some(acked) = actions.release_held {
+            let shift = self.p(0).since(self.s(0)) as u32;
+            self.held.retain(|segment| segment.end() + shift > acked);
+        }
+        if let Some(segment) = actions.inject {
+            if !segment.flags.intersects(Flags::RST) {
+                self.to_shadow(&segment);
+            }
+        }
+        if let Some(segment) = actions.send {
+            self.to_client(&segment);
+        }
+    }
+
+    fn backup_hears(&mut self, record: &Record) {
+        let now = self.now();
+        match (record, &mut self.shadow) {
+            (Record::Open(open), None) => {
+                let (mut shadow, injected) = Shadow::open(open, now);
+                assert!(matches!(
+                    shadow.on_client(&injected, now).0,
+                    Inbound::Pass(_)
+                ));
+                let answer = Segment {
+                    seq: self.first[2] - 1,
+                    ack: injected.end(),
+                    flags: Flags::SYN | Flags::ACK,
+                    window: WINDOW,
+                    ..Segment::default()
+                };
+                let (outbound, actions) = shadow.on_output(&answer, now);
+                assert_eq!(outbound, Outbound::Swallow);
+                self.shadow = Some(shadow);
+                self.carry_out(actions);
+            }
+            (Record::Open(_) | Record::Query(_), Some(shadow)) => {
+                self.to_primary.extend(shadow.on_query());
+            }
+            (Record::Close(_, why), Some(shadow)) => {
+                assert_eq!(*why, Close::Unprotected);
+                let actions = shadow.on_close(*why, now);
+                self.carry_out(actions);
+            }
+            (_, None) => {}
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    fn primary_hears(&mut self, record: &Record) {
+        let Record::Progress(progress) = record else {
+            panic!("{record:?}");
+        };
+        let rcv = u32::try_from(progress.rcv_nxt.since(self.c(0))).unwrap();
+        assert!(rcv <= self.backup.rcv);
+        assert!(progress.snd_nxt <= self.p(self.backup.out));
+        self.reported = self.reported.max(rcv);
+        let actions = self.connection.on_progress(progress, self.now());
+        self.to_backup.extend(actions.record);
+        if let Some(ack) = actions.send {
+            assert_eq!(ack.seq, self.p(self.primary.out));
+            self.to_client(&ack);
+        }
+    }
+
+    fn tick(&mut self, millis: u64) {
+        self.millis += millis;
+        let now = self.now();
+        if !self.is_speaking() && self.connection.poll_at().is_some_and(|at| at <= now) {
+            let actions = self.connection.poll(now);
+            self.to_backup.extend(actions.record);
+            if let Some(ack) = actions.send {
+                self.to_client(&ack);
+            }
+        }
+        if let Some(shadow) = &mut self.shadow {
+            if shadow.poll_at().is_some_and(|at| at <= now) {
+                let actions = shadow.poll(now);
+                self.carry_out(actions);
+            }
+        }
+    }
+
+    /// The primary dies; `false` if there is nothing to go on with.
+    fn take_over(&mut self) -> bool {
+        let now = self.now();
+        if !self.gated() || self.shadow.is_none() {
+            return false;
+        }
+        // The client still has every byte that the shadow lacks.
+        assert!(self.client.una <= self.backup.rcv);
+        self.to_primary.clear();
+        self.to_backup.clear();
+        let actions = self.shadow.as_mut().unwrap().take_over(now);
+        assert!(self.is_speaking());
+
+        // What is held, and only that, is what the shadow has sent and the client has not acknowledged.
+        let mut covered = self.tapped_ack.min(self.backup.out);
+        for segment in std::mem::take(&mut self.held) {
+            let start = u32::try_from(segment.seq.since(self.s(0))).unwrap();
+            let rewrite = self.shadow.as_mut().unwrap().outward_held(&segment, now);
+            assert_eq!(rewrite.seq, Some(self.p(start)));
+            assert_eq!(rewrite.ack, Some(self.c(self.backup.rcv)));
+            assert!(start <= covered, "a hole from {covered} to {start}");
+            covered = covered.max(start + segment.len());
+            let seen = Segment {
+                seq: self.p(start),
+                ack: self.c(self.backup.rcv),
+                ..segment
+            };
+            self.to_client(&seen);
+        }
+        assert_eq!(covered, self.backup.out);
+        if let Some(ack) = actions.send {
+            assert_eq!(ack.ack, self.c(self.backup.rcv));
+            assert_eq!(ack.seq, self.p(self.backup.out.max(self.tapped_ack)));
+        }
+        self.carry_out(actions);
+        true
+    }
+}
+
+#[test]
+fn upload_across_a_takeover() {
+    let mut world = World::new([1000, u32::MAX - 20, 500]);
+    world.step(&Step::ToBackup { arrives: true });
+    world.step(&Step::ToPrimary { arrives: true });
+    assert_eq!(world.connection.state(), State::Protected);
+
+    // The tap loses the second segment.
+    for tapped in [true, false] {
+        world.client_sends(0, 1000, true, tapped);
+        world.primary_sends(0, true);
+    }
+    world.step(&Step::ToPrimary { arrives: true });
+    assert_eq!(
+        (world.primary.rcv, world.backup.rcv, world.client.una),
+        (2000, 1000, 1000)
+    );
+    assert!(world.take_over());
+    assert_eq!(world.client.una, 1000);
+    world.client_sends(1000, 1000, false, true);
+    world.shadow_sends(0, 0);
+    assert_eq!(world.client.una, 2000);
+}
+
+#[test]
+fn download_across_a_takeover() {
+    let mut world = World::new([1000, u32::MAX - 20, 500]);
+    world.step(&Step::ToBackup { arrives: true });
+    // The client gets the first of three segments from the primary, and the others are lost with it.
+    for (at, arrives) in [(0, true), (1, false), (2, false)] {
+        world.primary_sends(1000, arrives);
+        world.shadow_sends(at * 1000, 1000);
+    }
+    world.client_sends(0, 0, true, true);
+    assert_eq!((world.client.rcv, world.held.len()), (1000, 2));
+    assert!(world.take_over());
+    assert_eq!(world.client.rcv, 3000);
+}
+
+proptest! {
+    #![proptest_config(common::config(512))]
+
+    #[test]
+    fn any_traffic(isns: [u32; 3], before in vec(step(), 0..200), after in vec(step(), 0..60)) {
+        let mut world = World::new(isns);
+        for step in &before {
+            world.step(step);
+        }
+        if world.take_over() {
+            for step in &after {
+                world.step(step);
+            }
+            // The client sends again what it has no acknowledgement for, and the shadow answers: nothing is missing.
+            let (out, una) = (world.client.out, world.client.una);
+            world.client_sends(out - una, out - una, false, true);
+            world.shadow_sends(world.backup.out, 1);
+            prop_assert_eq!(world.backup.rcv, world.client.out);
+            prop_assert!(world.client.una == world.client.out || world.backup.out <= world.tapped_ack);
+        }
+    }
+}

@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scripts for a connection on the primary: what the client and the server send, what the backup says, and what reaches the client.
+
+mod common;
+mod script;
+
+use script::{c, flow, linux, ms, p, plain_open, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY};
+use sttcp::{
+    counters::Counter,
+    message::{Close, Gone, Open, Progress, Record},
+    primary::{plain_handshake, Actions, Connection, State, Verdict},
+    rewrite::{Blank, Rewrite},
+    seq::SeqNumber,
+    wire::{Flags, Options, Segment, Timestamps},
+};
+
+const CLOSE: Option<Record> = Some(Record::Close(ID, Close::Unprotected));
+
+fn half_open() -> Connection {
+    let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
+    connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
+    connection
+}
+
+fn opening() -> Connection {
+    let mut connection = half_open();
+    let actions = connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    assert_eq!(actions.record, Some(Record::Open(plain_open())));
+    connection
+}
+
+fn progress(rcv: u32, snd: u32) -> Progress {
+    Progress {
+        id: ID,
+        rcv_nxt: c(rcv),
+        snd_nxt: p(snd),
+    }
+}
+
+fn protected() -> Connection {
+    let mut connection = opening();
+    let actions = connection.on_progress(&progress(0, 0), ms(1));
+    assert_eq!(actions.count, Some(Counter::Protected));
+    assert_eq!(connection.state(), State::Protected);
+    connection
+}
+
+/// The handshake with these options; the primary's word of it.
+fn word(syn: Segment, syn_ack: Segment) -> Open {
+    let mut connection = Connection::from_syn(ID, flow(), &syn, ms(0)).unwrap();
+    connection.on_syn_ack(&syn_ack, ms(100));
+    let ack = seg(c(0), syn_ack.seq + 1);
+    match connection.on_client(&ack, true, ms(130)).record {
+        Some(Record::Open(open)) => open,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The segment goes out unchanged.
+fn unchanged(sent: (Verdict, Actions)) {
+    assert_eq!(
+        sent,
+        (Verdict::Send(Rewrite::default()), Actions::default())
+    );
+}
+
+/// The segment goes out with this acknowledgement and window.
+fn gated(sent: (Verdict, Actions), ack: SeqNumber, window: u16) {
+    let rewrite = Rewrite {
+        ack: Some(ack),
+        window: Some(window),
+        ..Rewrite::default()
+    };
+    assert_eq!(sent.0, Verdict::Send(rewrite));
+    assert_eq!(sent.1.count, Some(Counter::AcksGated));
+}
+
+fn swallowed(sent: (Verdict, Actions)) {
+    assert_eq!(sent.0, Verdict::Swallow);
+    assert_eq!(sent.1.count, Some(Counter::AcksSwallowed));
+}
+
+#[test]
+fn backup_is_told_when_the_handshake_is_through() {
+    let mut connection = half_open();
+    assert_eq!(connection.state(), State::HalfOpen);
+    assert_eq!(connection.poll_at(), None);
+    let actions = connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    assert_eq!(actions.record, Some(Record::Open(plain_open())));
+    assert_eq!(connection.state(), State::Opening);
+    // Once is enough: the rest is up to the timer.
+    assert_eq!(
+        connection.on_client(&seg(c(0), p(0)).data(9), true, ms(1)),
+        Actions::default()
+    );
+}
+
+#[test]
+fn data_in_place_of_the_third_segment() {
+    let mut connection = half_open();
+    let actions = connection.on_client(&seg(c(0), p(0)).data(100), true, ms(0));
+    assert!(matches!(actions.record, Some(Record::Open(_))));
+}
+
+#[test]
+fn third_segment_must_acknowledge_the_syn_ack() {
+    let mut connection = half_open();
+    for ack in [p(0) - 1, p(1)] {
+        assert_eq!(
+            connection.on_client(&seg(c(0), ack), true, ms(0)),
+            Actions::default()
+        );
+    }
+    let mut early = Connection::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
+    assert_eq!(
+        early.on_client(&seg(c(0), p(0)), true, ms(0)),
+        Actions::default()
+    );
+    assert_eq!(early.state(), State::HalfOpen);
+}
+
+#[test]
+fn repeated_syn_ack_changes_nothing() {
+    let mut connection = half_open();
+    connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(900));
+    let actions = connection.on_client(&seg(c(0), p(0)), true, ms(901));
+    assert_eq!(actions.record, Some(Record::Open(plain_open())));
+    connection.on_syn_ack(&syn_ack(77), ms(902));
+    unchanged(connection.on_server(&seg(p(0), c(0)).data(5), ms(903)));
+}
+
+#[test]
+fn open_names_what_both_sides_agreed_on() {
+    let open = word(
+        syn(CLIENT).options(linux(500, 0, 7)),
+        syn_ack(PRIMARY).options(linux(9000, 500, 10)),
+    );
+    assert_eq!(
+        open,
+        Open {
+            mss: 1460,
+            window_scale: Some((7, 10)),
+            sack: true,
+            // The primary's clock went on by 30 ms since its SYN-ACK.
+            timestamps: Some((500, 9030)),
+            ..plain_open()
+        }
+    );
+}
+
+#[test]
+fn open_leaves_out_what_one_side_did_not_offer() {
+    let mss = Options {
+        mss: Some(1460),
+        ..Options::default()
+    };
+    let full = linux(500, 0, 7);
+    let expected = Open {
+        mss: 1460,
+        ..plain_open()
+    };
+    assert_eq!(
+        word(syn(CLIENT).options(full), syn_ack(PRIMARY).options(mss)),
+        expected
+    );
+    assert_eq!(
+        word(syn(CLIENT).options(mss), syn_ack(PRIMARY).options(full)),
+        expected
+    );
+}
+
+#[test]
+fn ecn_takes_both_sides() {
+    let offer = syn(CLIENT).flag(Flags::ECE | Flags::CWR);
+    let accept = syn_ack(PRIMARY).flag(Flags::ECE);
+    assert!(word(offer, accept).ecn);
+    assert!(!word(offer, syn_ack(PRIMARY)).ecn);
+    assert!(!word(syn(CLIENT), accept).ecn);
+    assert!(!word(syn(CLIENT).flag(Flags::ECE), accept).ecn);
+}
+
+#[test]
+fn signed_connections_are_refused() {
+    let md5 = Options {
+        md5: true,
+        ..Options::default()
+    };
+    let ao = Options {
+        ao: true,
+        ..Options::default()
+    };
+    for (options, why) in [(md5, Counter::UnprotectedMd5), (ao, Counter::UnprotectedAo)] {
+        let refused = Connection::from_syn(ID, flow(), &syn(CLIENT).options(options), ms(0));
+        assert_eq!(refused.err(), Some(why));
+    }
+}
+
+#[test]
+fn handshake_is_made_plain() {
+    let all = Options {
+        fast_open: true,
+        mptcp: true,
+        ..linux(1, 0, 7)
+    };
+    let (rewrite, counters) = plain_handshake(&syn(CLIENT).flag(Flags::AE).options(all));
+    assert_eq!(
+        rewrite,
+        Rewrite {
+            blank: Blank {
+                fast_open: true,
+                mptcp: true
+            },
+            clear_ae: true,
+            ..Rewrite::default()
+        }
+    );
+    assert_eq!(
+        counters.map(Option::unwrap),
+        [
+            Counter::FastOpenBlanked,
+            Counter::MptcpBlanked,
+            Counter::AccurateEcnCleared
+        ]
+    );
+    let (rewrite, counters) = plain_handshake(&syn(CLIENT).options(linux(1, 0, 7)));
+    assert!(rewrite.is_noop());
+    assert_eq!(counters, [None; 3]);
+}
+
+#[test]
+fn without_a_backup_it_is_plain_tcp() {
+    let mut connection = half_open();
+    let actions = connection.on_client(&seg(c(0), p(0)).data(100), false, ms(0));
+    assert_eq!(actions.record, None);
+    assert_eq!(actions.count, Some(Counter::UnprotectedNoBackup));
+    unchanged(connection.on_server(&seg(p(0), c(100)), ms(1)));
+    unchanged(connection.on_server(&seg(p(0), c(100)).data(50), ms(1)));
+    assert_eq!(connection.socket_gone(), None);
+}
+
+#[test]
+fn open_is_repeated_and_given_up() {
+    let mut connection = opening();
+    connection.on_client(&seg(c(0), p(0)).data(100), true, ms(1));
+    swallowed(connection.on_server(&seg(p(0), c(100)), ms(1)));
+
+    let mut tries = 0;
+    let end = loop {
+        let now = connection.poll_at().unwrap();
+        let actions = connection.poll(now);
+        if actions.record == CLOSE {
+            // What was held back goes out at once.
+            assert_eq!(
+                actions.send.map(|ack| (ack.seq, ack.ack)),
+                Some((p(0), c(100)))
+            );
+            assert_eq!(actions.count, Some(Counter::UnprotectedOpenTimeout));
+            break now;
+        }
+        assert!(matches!(actions.record, Some(Record::Open(_))));
+        tries += 1;
+    };
+    assert!(tries >= 5, "{tries}");
+    assert!(end >= ms(2000) && end < ms(4000), "{end:?}");
+    assert_eq!(connection.poll_at(), None);
+    unchanged(connection.on_server(&seg(p(0), c(200)), end));
+}
+
+#[test]
+fn first_retries_come_after_20_and_60_ms() {
+    let mut connection = opening();
+    assert_eq!(connection.poll_at(), Some(ms(20)));
+    assert_eq!(connection.poll(ms(19)), Actions::default());
+    assert!(connection.poll(ms(20)).record.is_some());
+    assert_eq!(connection.poll_at(), Some(ms(60)));
+}
+
+#[test]
+fn acknowledgement_waits_for_the_backup() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(100), true, ms(2));
+    swallowed(connection.on_server(&seg(p(0), c(100)), ms(2)));
+    assert_eq!(connection.lag_in(), 100);
+
+    let actions = connection.on_progress(&progress(100, 0), ms(3));
+    let ack = Segment {
+        window: 500,
+        ..seg(p(0), c(100))
+    };
+    assert_eq!(actions.send, Some(ack));
+    assert_eq!(connection.lag_in(), 0);
+    // Once.
+    assert_eq!(
+        connection.on_progress(&progress(100, 0), ms(4)),
+        Actions::default()
+    );
+    unchanged(connection.on_server(&seg(p(0), c(100)).data(10), ms(5)));
+}
+
+#[test]
+fn shadow_ahead_of_the_primary_changes_nothing() {
+    let mut connection = protected();
+    assert_eq!(
+        connection.on_progress(&progress(100, 0), ms(2)),
+        Actions::default()
+    );
+    unchanged(connection.on_server(&seg(p(0), c(100)), ms(3)));
+    assert_eq!(connection.lag_in(), 0);
+}
+
+#[test]
+fn response_is_not_delayed_only_its_acknowledgement() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(100), true, ms(2));
+    let response = seg(p(0), c(100)).data(70).window(400);
+    gated(connection.on_server(&response, ms(2)), c(0), 500);
+    assert_eq!(connection.lag_out(), 70);
+    let actions = connection.on_progress(&progress(100, 70), ms(3));
+    assert_eq!(actions.send, Some(seg(p(70), c(100)).window(400)));
+    assert_eq!(connection.lag_out(), 0);
+}
+
+#[test]
+fn part_of_it_is_released() {
+    let mut connection = protected();
+    swallowed(connection.on_server(&seg(p(0), c(100)), ms(2)));
+    let actions = connection.on_progress(&progress(60, 0), ms(3));
+    assert_eq!(actions.send, Some(seg(p(0), c(60)).window(540)));
+    // The next one is no duplicate for the client, but says nothing new.
+    swallowed(connection.on_server(&seg(p(0), c(200)), ms(4)));
+    let actions = connection.on_progress(&progress(200, 0), ms(5));
+    assert_eq!(actions.send, Some(seg(p(0), c(200)).window(500)));
+}
+
+#[test]
+fn progress_that_comes_late_takes_nothing_back() {
+    let mut connection = protected();
+    connection.on_progress(&progress(100, 50), ms(2));
+    assert_eq!(
+        connection.on_progress(&progress(40, 20), ms(3)),
+        Actions::default()
+    );
+    unchanged(connection.on_server(&seg(p(0), c(100)), ms(4)));
+}
+
+#[test]
+fn true_duplicates_reach_the_client() {
+    let mut connection = protected();
+    swallowed(connection.on_server(&seg(p(0), c(100)), ms(2)));
+    // A hole behind byte 100: the stack asks for it.
+    for _ in 0..3 {
+        gated(connection.on_server(&seg(p(0), c(100)), ms(3)), c(0), 600);
+    }
+}
+
+#[test]
+fn right_edge_of_the_window_stays() {
+    let scaled = syn_ack(PRIMARY).options(linux(1, 1, 7));
+    let mut connection =
+        Connection::from_syn(ID, flow(), &syn(CLIENT).options(linux(1, 0, 7)), ms(0)).unwrap();
+    connection.on_syn_ack(&scaled, ms(0));
+    connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    let response = seg(p(0), c(1280)).data(1).window(100);
+    gated(connection.on_server(&response, ms(1)), c(0), 110);
+    // A window that does not fit into the field is as wide as the field.
+    let response = seg(p(1), c(1280)).data(1).window(65535);
+    gated(connection.on_server(&response, ms(1)), c(0), 65535);
+}
+
+#[test]
+fn released_acknowledgement_has_the_latest_timestamp() {
+    let mut connection = protected();
+    swallowed(connection.on_server(&seg(p(0), c(100)).timestamps(70, 30), ms(2)));
+    let actions = connection.on_progress(&progress(100, 0), ms(3));
+    assert_eq!(
+        actions.send.unwrap().options.timestamps,
+        Some(Timestamps {
+            tsval: 70,
+            tsecr: 30
+        })
+    );
+}
+
+#[test]
+fn backup_is_asked_while_an_acknowledgement_is_held() {
+    let mut connection = protected();
+    assert_eq!(connection.poll_at(), None);
+    swallowed(connection.on_server(&seg(p(0), c(100)), ms(1000)));
+    assert_eq!(connection.poll_at(), Some(ms(1020)));
+    let actions = connection.poll(ms(1020));
+    assert_eq!(actions.record, Some(Record::Query(ID)));
+    connection.on_progress(&progress(100, 0), ms(1021));
+    assert_eq!(connection.poll_at(), None);
+}
+
+#[test]
+fn stalled_shadow_is_left_behind() {
+    let mut connection = protected();
+    swallowed(connection.on_server(&seg(p(0), c(100)), ms(1000)));
+    let (end, actions) = loop {
+        let now = connection.poll_at().unwrap();
+        let actions = connection.poll(now);
+        if actions.record != Some(Record::Query(ID)) {
+            break (now, actions);
+        }
+        // The backup lives, but its server does not read.
+        connection.on_progress(&progress(0, 0), now);
+    };
+    assert!(end >= ms(3000) && end < ms(5000), "{end:?}");
+    assert_eq!(actions.record, CLOSE);
+    assert_eq!(actions.count, Some(Counter::UnprotectedStalled));
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
+    assert_eq!(
+        connection.state(),
+        State::Unprotected(Counter::UnprotectedStalled)
+    );
+}
+
+#[test]
+fn shadow_that_is_gone_leaves_plain_tcp() {
+    for (gone, why) in [
+        (Gone::Refused, Counter::UnprotectedRefused),
+        (Gone::Options, Counter::UnprotectedOptions),
+        (Gone::NoMemory, Counter::UnprotectedNoMemory),
+        (Gone::Ended, Counter::UnprotectedShadowGone),
+    ] {
+        let mut connection = opening();
+        swallowed(connection.on_server(&seg(p(0), c(100)), ms(2)));
+        let actions = connection.on_gone(gone, ms(3));
+        assert_eq!((actions.record, actions.count), (CLOSE, Some(why)));
+        assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
+        assert_eq!(connection.state(), State::Unprotected(why));
+        unchanged(connection.on_server(&seg(p(0), c(300)), ms(4)));
+        // It is over: no second word, but a backup that did not hear the first is told again.
+        assert_eq!(connection.on_gone(gone, ms(5)), Actions::default());
+        assert_eq!(connection.on_progress(&progress(0, 0), ms(6)).record, CLOSE);
+    }
+}
+
+#[test]
+fn half_open_connection_has_no_shadow() {
+    let mut connection = half_open();
+    assert_eq!(
+        connection.on_progress(&progress(0, 0), ms(1)),
+        Actions::default()
+    );
+    assert_eq!(
+        connection.unprotect(Counter::UnprotectedBackupLost, ms(1)),
+        Actions::default()
+    );
+    assert_eq!(connection.socket_gone(), None);
+    assert_eq!(connection.state(), State::HalfOpen);
+}
+
+#[test]
+fn close_from_both_sides() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
+    swallowed(connection.on_server(&seg(p(0), c(1)), ms(2)));
+    // The server's FIN goes out; the client's is not acknowledged before the shadow has it.
+    gated(
+        connection.on_server(&seg(p(0), c(1)).fin(), ms(3)),
+        c(0),
+        501,
+    );
+    connection.on_client(&seg(c(1), p(1)), true, ms(4));
+    assert!(!connection.has_ended());
+
+    let actions = connection.on_progress(&progress(1, 1), ms(5));
+    assert_eq!(actions.send, Some(seg(p(1), c(1))));
+    assert!(connection.has_ended());
+    assert_eq!(connection.poll_at(), Some(ms(15)));
+    assert!(connection.poll(ms(15)).check_socket);
+    assert_eq!(connection.poll_at(), None);
+    assert_eq!(
+        connection.socket_gone(),
+        Some(Record::Close(ID, Close::Ended))
+    );
+}
+
+#[test]
+fn half_close_is_no_end() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
+    connection.on_progress(&progress(1, 0), ms(2));
+    unchanged(connection.on_server(&seg(p(0), c(1)), ms(3)));
+    unchanged(connection.on_server(&seg(p(0), c(1)).data(900), ms(4)));
+    connection.on_client(&seg(c(1), p(900)), true, ms(5));
+    assert!(!connection.has_ended());
+    assert_eq!(connection.poll_at(), None);
+}
+
+#[test]
+fn shadow_that_ends_with_its_connection_is_no_failure() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
+    let actions = connection.on_gone(Gone::Ended, ms(3));
+    assert_eq!((actions.record, actions.count), (CLOSE, None));
+}
+
+#[test]
+fn reset_makes_the_kernel_be_asked() {
+    let resets: [fn(&mut Connection); 2] = [
+        |x| {
+            assert_eq!(
+                x.on_client(&seg(c(0), p(0)).rst(), true, ms(5)),
+                Actions::default()
+            )
+        },
+        |x| unchanged(x.on_server(&seg(p(0), c(0)).rst(), ms(5))),
+    ];
+    for reset in resets {
+        let mut connection = protected();
+        reset(&mut connection);
+        assert_eq!(connection.poll_at(), Some(ms(15)));
+        assert_eq!(connection.poll(ms(14)), Actions::default());
+        assert!(connection.poll(ms(15)).check_socket);
+        // The stack did not believe it: the connection goes on.
+        assert_eq!(connection.state(), State::Protected);
+        assert_eq!(connection.poll_at(), None);
+    }
+}
+
+#[test]
+fn who_gives_way_to_a_new_syn() {
+    // The same SYN again is the same connection; another one begins anew.
+    assert!(!half_open().may_be_replaced(&syn(CLIENT)));
+    assert!(half_open().may_be_replaced(&syn(CLIENT + 9)));
+    let mut connection = protected();
+    assert!(!connection.may_be_replaced(&syn(CLIENT + 9)));
+    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
+    assert!(!connection.may_be_replaced(&syn(CLIENT + 9)));
+    connection.on_server(&seg(p(0), c(1)).fin(), ms(3));
+    assert!(connection.may_be_replaced(&syn(CLIENT + 9)));
+}
+
+#[test]
+fn numbers_wrap() {
+    let isn = u32::MAX - 10;
+    let mut connection = Connection::from_syn(ID, flow(), &syn(isn), ms(0)).unwrap();
+    let mut answer = syn_ack(PRIMARY);
+    answer.ack = script::seq(isn) + 1;
+    connection.on_syn_ack(&answer, ms(0));
+    connection.on_client(&seg(answer.ack, p(0)), true, ms(0));
+    swallowed(connection.on_server(&seg(p(0), answer.ack + 100), ms(1)));
+    let past_zero = Progress {
+        rcv_nxt: answer.ack + 50,
+        ..progress(0, 0)
+    };
+    let actions = connection.on_progress(&past_zero, ms(2));
+    assert_eq!(actions.send.map(|ack| ack.ack.raw()), Some(40));
+}
+
+#[test]
+fn names_of_the_states() {
+    assert_eq!(half_open().state().name(), "half-open");
+    assert_eq!(opening().state().name(), "opening");
+    assert_eq!(protected().state().name(), "protected");
+    let unprotected = State::Unprotected(Counter::UnprotectedMd5);
+    assert_eq!(unprotected.name(), "unprotected");
+}

@@ -1,0 +1,617 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Scripts for a shadow: what the client sends, what the local stack answers, and what becomes of either, before and after a takeover.
+
+mod common;
+mod script;
+
+use script::{
+    c, flow, linux, ms, p, plain_open, s, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY, SHADOW,
+};
+use sttcp::{
+    counters::Counter,
+    message::{Close, Gone, Open, Progress, Record},
+    primary::ConnectionId,
+    rewrite::{Rewrite, SackRewrite},
+    seq::{Delta, SeqNumber},
+    shadow::{Actions, Inbound, Outbound, Shadow},
+    time::Instant,
+    wire::{Flags, Options, Segment, Timestamps},
+};
+
+const DELTA: Delta = Delta::of(PRIMARY, SHADOW);
+
+/// The client's and the primary's clock in the handshake, and the shadow's.
+const CLIENT_CLOCK: u32 = 500;
+const PRIMARY_CLOCK: u32 = 9000;
+const SHADOW_CLOCK: u32 = 4_000_000;
+
+fn linux_open() -> Open {
+    Open {
+        mss: 1460,
+        window_scale: Some((7, 7)),
+        sack: true,
+        timestamps: Some((CLIENT_CLOCK, PRIMARY_CLOCK)),
+        ..plain_open()
+    }
+}
+
+fn established() -> Shadow {
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    let (outbound, actions) = shadow.on_output(&syn_ack(SHADOW), ms(0));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert!(actions.release_queue);
+    assert!(shadow.is_ready());
+    shadow
+}
+
+/// A shadow with Linux's options, its own window scale being `scale`.
+fn with_options(scale: u8) -> Shadow {
+    let (mut shadow, _) = Shadow::open(&linux_open(), ms(0));
+    let answer = syn_ack(SHADOW).options(linux(SHADOW_CLOCK, CLIENT_CLOCK, scale));
+    shadow.on_output(&answer, ms(0));
+    assert!(shadow.is_ready());
+    shadow
+}
+
+fn speaking() -> Shadow {
+    let mut shadow = established();
+    let actions = shadow.take_over(ms(1));
+    assert_eq!(actions.count, Some(Counter::TakeoverContinued));
+    assert!(shadow.is_speaking());
+    shadow
+}
+
+fn progress(rcv: u32, snd: u32) -> Option<Record> {
+    Some(Record::Progress(Progress {
+        id: ID,
+        rcv_nxt: c(rcv),
+        snd_nxt: p(snd),
+    }))
+}
+
+/// The client's segment reaches the stack with this acknowledgement, the rest as it was.
+fn passed(result: (Inbound, Actions), ack: SeqNumber) -> Actions {
+    let rewrite = Rewrite {
+        ack: Some(ack),
+        sack: SackRewrite::Back(DELTA),
+        ..Rewrite::default()
+    };
+    assert_eq!(result.0, Inbound::Pass(rewrite));
+    result.1
+}
+
+fn held(result: (Outbound, Actions), from: u32, to: u32) -> Actions {
+    assert_eq!(result.0, Outbound::Hold(p(from), p(to)));
+    assert_eq!(result.1.count, Some(Counter::SegmentsHeld));
+    result.1
+}
+
+fn sent(result: (Outbound, Actions)) -> Rewrite {
+    match result.0 {
+        Outbound::Send(rewrite) => rewrite,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the timer says when it next wants to be called, and when that is.
+fn next(shadow: &mut Shadow) -> (Instant, Actions) {
+    let now = shadow.poll_at().unwrap();
+    (now, shadow.poll(now))
+}
+
+#[test]
+fn opens_with_the_clients_syn() {
+    let open = Open {
+        window_scale: Some((9, 7)),
+        ecn: true,
+        ..linux_open()
+    };
+    let (shadow, injected) = Shadow::open(&open, ms(0));
+    let expected = syn(CLIENT)
+        .flag(Flags::ECE | Flags::CWR)
+        .options(linux(CLIENT_CLOCK, 0, 9));
+    assert_eq!(injected, expected);
+    assert!(!shadow.is_ready());
+    assert_eq!((shadow.id(), shadow.flow()), (ID, &flow()));
+    let (_, injected) = Shadow::open(&plain_open(), ms(0));
+    assert_eq!(injected, syn(CLIENT));
+}
+
+#[test]
+fn handshake() {
+    let (mut shadow, syn) = Shadow::open(&plain_open(), ms(0));
+    let (inbound, actions) = shadow.on_client(&syn, ms(0));
+    assert_eq!(
+        (inbound, actions),
+        (Inbound::Pass(Rewrite::default()), Actions::default())
+    );
+
+    let (outbound, actions) = shadow.on_output(&syn_ack(SHADOW), ms(1));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert_eq!(actions.inject, Some(seg(c(0), p(0)).window(64240)));
+    assert_eq!(actions.record, progress(0, 0));
+    assert_eq!(actions.count, Some(Counter::ShadowsEstablished));
+    assert!(actions.release_queue);
+    assert_eq!(shadow.poll_at(), None);
+    assert_eq!(shadow.state_name(), "shadow");
+
+    // What was injected is in the client's view, and is translated as the client's own.
+    passed(shadow.on_client(&actions.inject.unwrap(), ms(1)), s(0));
+}
+
+#[test]
+fn client_segments_wait_for_the_handshake() {
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    for segment in [
+        seg(c(0), p(0)),
+        seg(c(0), p(0)).data(10),
+        seg(c(0), p(0)).rst(),
+    ] {
+        assert_eq!(
+            shadow.on_client(&segment, ms(0)),
+            (Inbound::Queue, Actions::default())
+        );
+    }
+}
+
+#[test]
+fn stray_syns_are_dropped() {
+    let stray = (Inbound::Drop(Counter::StrayIn), Actions::default());
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    assert_eq!(shadow.on_client(&syn(CLIENT + 1), ms(0)), stray);
+    assert_eq!(established().on_client(&syn(CLIENT), ms(0)), stray);
+}
+
+#[test]
+fn syn_is_repeated_and_given_up() {
+    let (mut shadow, syn) = Shadow::open(&plain_open(), ms(0));
+    for at in [200, 400, 600, 800] {
+        let (now, actions) = next(&mut shadow);
+        assert_eq!((now, actions.inject), (ms(at), Some(syn)));
+        assert!(!actions.remove);
+    }
+    let (_, actions) = next(&mut shadow);
+    assert_eq!(actions.record, Some(Record::Gone(ID, Gone::Refused)));
+    assert!(actions.remove);
+}
+
+#[test]
+fn repeated_syn_ack_gets_its_third_segment_again() {
+    let mut shadow = established();
+    passed(shadow.on_client(&seg(c(0), p(0)).data(10), ms(1)), s(0));
+    let (outbound, actions) = shadow.on_output(&syn_ack(SHADOW), ms(2));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert_eq!(actions.inject, Some(seg(c(0), p(0))));
+    assert!(!actions.release_queue);
+}
+
+#[test]
+fn refused_by_the_local_server() {
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    let (outbound, actions) = shadow.on_output(&seg(s(0), c(0)).rst(), ms(1));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert_eq!(actions.record, Some(Record::Gone(ID, Gone::Refused)));
+    assert!(actions.remove);
+}
+
+#[test]
+fn hosts_whose_options_differ_make_no_shadow() {
+    let full = linux(SHADOW_CLOCK, CLIENT_CLOCK, 7);
+    for options in [
+        Options::default(),
+        Options {
+            sack_permitted: false,
+            ..full
+        },
+        Options {
+            timestamps: None,
+            ..full
+        },
+        Options {
+            window_scale: None,
+            ..full
+        },
+    ] {
+        let (mut shadow, _) = Shadow::open(&linux_open(), ms(0));
+        let (outbound, actions) = shadow.on_output(&syn_ack(SHADOW).options(options), ms(1));
+        assert_eq!(outbound, Outbound::Swallow);
+        assert_eq!(actions.record, Some(Record::Gone(ID, Gone::Options)));
+        let reset = actions.inject.unwrap();
+        assert!(reset.flags.contains(Flags::RST));
+        assert_eq!((reset.seq, reset.ack), (c(0), p(0)));
+        assert!(!actions.release_queue);
+        // A takeover does not make it speak.
+        assert_eq!(shadow.take_over(ms(2)), Actions::default());
+        assert!(!shadow.is_speaking());
+    }
+}
+
+#[test]
+fn client_segment_is_translated() {
+    let mut shadow = established();
+    held(shadow.on_output(&seg(s(0), c(0)).data(70), ms(1)), 0, 70);
+    let actions = passed(shadow.on_client(&seg(c(0), p(40)).data(10), ms(2)), s(40));
+    assert_eq!(actions.release_held, Some(p(40)));
+    // The numbers of the primary wrap between its bytes 40 and 70; the shadow's do not.
+    let actions = passed(shadow.on_client(&seg(c(10), p(70)), ms(3)), s(70));
+    assert_eq!(actions.release_held, Some(p(70)));
+    let actions = passed(shadow.on_client(&seg(c(10), p(60)), ms(4)), s(60));
+    assert_eq!(actions.release_held, None);
+}
+
+#[test]
+fn acknowledgement_ahead_of_the_shadow_is_clamped() {
+    let mut shadow = established();
+    held(shadow.on_output(&seg(s(0), c(0)).data(30), ms(1)), 0, 30);
+    let (inbound, actions) = shadow.on_client(&seg(c(0), p(100)).data(10), ms(2));
+    let clamped = Rewrite {
+        ack: Some(s(30)),
+        // The right edge stays.
+        window: Some(570),
+        sack: SackRewrite::Blank,
+        ..Rewrite::default()
+    };
+    assert_eq!(inbound, Inbound::Pass(clamped));
+    assert_eq!(actions.count, Some(Counter::AcksClamped));
+    assert_eq!(actions.release_held, Some(p(100)));
+    assert_eq!(shadow.lag_out(), 70);
+}
+
+#[test]
+fn clamped_window_is_scaled_and_fits() {
+    let mut shadow = with_options(7);
+    for (ack, window, expected) in [(1280, 500, 510), (1281, 500, 511), (1280, 65530, 65535)] {
+        let (inbound, _) = shadow.on_client(&seg(c(0), p(ack)).window(window), ms(1));
+        match inbound {
+            Inbound::Pass(rewrite) => assert_eq!(rewrite.window, Some(expected)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn shadow_hears_at_once_that_the_client_has_its_output() {
+    let mut shadow = established();
+    shadow.on_client(&seg(c(0), p(100)), ms(1));
+    let (outbound, actions) = shadow.on_output(&seg(s(0), c(0)).data(60), ms(2));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert_eq!(actions.count, Some(Counter::AcksInjected));
+    // Injected in the client's view: the acknowledgement of byte 100 is clamped again on its way in.
+    let injected = actions.inject.unwrap();
+    assert_eq!(injected, seg(c(0), p(100)));
+    match shadow.on_client(&injected, ms(2)).0 {
+        Inbound::Pass(rewrite) => assert_eq!(rewrite.ack, Some(s(60))),
+        other => panic!("{other:?}"),
+    }
+    // Of this one the client has a part.
+    let actions = held(shadow.on_output(&seg(s(60), c(0)).data(60), ms(3)), 60, 120);
+    assert_eq!(actions.inject, None);
+}
+
+#[test]
+fn retransmission_of_what_is_held_is_swallowed() {
+    let mut shadow = established();
+    held(shadow.on_output(&seg(s(0), c(0)).data(60), ms(1)), 0, 60);
+    let again = shadow.on_output(&seg(s(0), c(0)).data(60), ms(2));
+    assert_eq!(again.0, Outbound::Swallow);
+    assert_eq!(again.1.count, Some(Counter::OutputSwallowed));
+    assert_eq!(
+        shadow.on_output(&seg(s(20), c(0)).data(30), ms(2)).0,
+        Outbound::Swallow
+    );
+    held(shadow.on_output(&seg(s(20), c(0)).data(60), ms(3)), 20, 80);
+    held(shadow.on_output(&seg(s(80), c(0)).fin(), ms(4)), 80, 81);
+}
+
+#[test]
+fn progress_is_reported_when_it_moved() {
+    let mut shadow = established();
+    assert_eq!(shadow.on_delivered(c(100), ms(1)), progress(100, 0));
+    assert_eq!(shadow.on_delivered(c(100), ms(2)), None);
+    assert_eq!(shadow.on_delivered(c(90), ms(2)), None);
+    // By the tracepoint or by the stack's own acknowledgement, whichever is first.
+    let (outbound, actions) = shadow.on_output(&seg(s(0), c(100)), ms(3));
+    assert_eq!((outbound, actions.record), (Outbound::Swallow, None));
+    let actions = held(shadow.on_output(&seg(s(0), c(150)).data(20), ms(4)), 0, 20);
+    assert_eq!(actions.record, progress(150, 20));
+    assert_eq!(shadow.on_delivered(c(150), ms(5)), None);
+}
+
+#[test]
+fn query_is_answered_even_without_news() {
+    let (mut opening, _) = Shadow::open(&plain_open(), ms(0));
+    assert_eq!(opening.on_query(), None);
+    assert_eq!(opening.on_delivered(c(10), ms(0)), None);
+    let mut shadow = established();
+    assert_eq!(shadow.on_query(), progress(0, 0));
+    assert_eq!(shadow.on_query(), progress(0, 0));
+    shadow.on_delivered(c(10), ms(1));
+    assert_eq!(shadow.on_query(), progress(10, 0));
+}
+
+#[test]
+fn repeated_open_is_recognised() {
+    let shadow = established();
+    assert!(shadow.is_for(&plain_open()));
+    let other = Open {
+        id: ConnectionId(1),
+        ..plain_open()
+    };
+    assert!(!shadow.is_for(&other));
+}
+
+#[test]
+fn lag_is_what_came_by_and_was_not_taken() {
+    let (opening, _) = Shadow::open(&plain_open(), ms(0));
+    assert_eq!((opening.lag_in(), opening.lag_out()), (0, 0));
+    let mut shadow = established();
+    shadow.on_client(&seg(c(40), p(25)).data(60), ms(1));
+    assert_eq!((shadow.lag_in(), shadow.lag_out()), (100, 25));
+    shadow.on_delivered(c(100), ms(2));
+    shadow.on_output(&seg(s(0), c(100)).data(25), ms(2));
+    assert_eq!((shadow.lag_in(), shadow.lag_out()), (0, 0));
+}
+
+#[test]
+fn timestamps_are_translated_from_the_first_packet_on() {
+    let (mut shadow, _) = Shadow::open(&linux_open(), ms(0));
+    let answer = syn_ack(SHADOW).options(linux(SHADOW_CLOCK, CLIENT_CLOCK, 7));
+    // The stack answered 5 ms later; the primary's clock has moved on as well.
+    let (_, actions) = shadow.on_output(&answer, ms(5));
+    let third = actions.inject.unwrap();
+    let echo = Timestamps {
+        tsval: CLIENT_CLOCK,
+        tsecr: PRIMARY_CLOCK + 5,
+    };
+    assert_eq!(third.options.timestamps, Some(echo));
+    match shadow.on_client(&third, ms(5)).0 {
+        Inbound::Pass(rewrite) => {
+            // Exactly what the SYN-ACK said (tcp_check_req).
+            assert_eq!(rewrite.tsecr, Some(SHADOW_CLOCK));
+            assert_eq!(rewrite.tsval, None);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn takeover_acknowledges_recent_client_data() {
+    let mut quiet = established();
+    assert_eq!(quiet.take_over(ms(9)).send, None);
+
+    let mut shadow = established();
+    shadow.on_client(&seg(c(0), p(0)).data(100), ms(1));
+    shadow.on_delivered(c(100), ms(1));
+    held(shadow.on_output(&seg(s(0), c(100)).data(30), ms(2)), 0, 30);
+    let actions = shadow.take_over(ms(3));
+    assert_eq!(actions.send, Some(seg(p(30), c(100))));
+    assert_eq!(shadow.state_name(), "migrated");
+
+    let mut old = established();
+    old.on_client(&seg(c(0), p(0)).data(100), ms(1));
+    assert_eq!(old.take_over(ms(301_001)).send, None);
+}
+
+#[test]
+fn acknowledgement_at_takeover_is_never_below_what_the_client_has() {
+    let mut shadow = established();
+    shadow.on_client(&seg(c(0), p(500)).data(100), ms(1));
+    // The shadow has sent nothing yet. A number below the client's window would be old news to it.
+    let ack = shadow.take_over(ms(2)).send.unwrap();
+    assert_eq!((ack.seq, ack.ack), (p(500), c(0)));
+}
+
+#[test]
+fn held_segments_go_out_up_to_date() {
+    let mut shadow = established();
+    let segment = seg(s(0), c(0)).data(60);
+    held(shadow.on_output(&segment, ms(1)), 0, 60);
+    shadow.on_output(&seg(s(60), c(100)).window(321), ms(2));
+    shadow.take_over(ms(3));
+    let expected = Rewrite {
+        seq: Some(p(0)),
+        ack: Some(c(100)),
+        window: Some(321),
+        ..Rewrite::default()
+    };
+    assert_eq!(shadow.outward_held(&segment, ms(4)), expected);
+}
+
+#[test]
+fn output_is_translated_after_the_takeover() {
+    let mut shadow = speaking();
+    let rewrite = sent(shadow.on_output(&seg(s(0), c(0)).data(60), ms(2)));
+    assert_eq!((rewrite.seq, rewrite.ack), (Some(p(0)), None));
+    // Past the primary's wrap, a bare acknowledgement, a FIN, a reset.
+    for segment in [
+        seg(s(60), c(9)),
+        seg(s(60), c(9)).fin(),
+        seg(s(61), c(9)).rst(),
+    ] {
+        let rewrite = sent(shadow.on_output(&segment, ms(3)));
+        assert_eq!(rewrite.seq, Some(segment.seq + DELTA));
+        assert_eq!(rewrite.sack, SackRewrite::Keep);
+    }
+    assert_eq!(shadow.on_delivered(c(50), ms(4)), None);
+}
+
+#[test]
+fn output_that_the_client_has_is_not_repeated_after_the_takeover() {
+    let mut shadow = established();
+    shadow.on_client(&seg(c(0), p(100)), ms(1));
+    shadow.take_over(ms(2));
+    let (outbound, actions) = shadow.on_output(&seg(s(0), c(0)).data(100), ms(3));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert_eq!(actions.inject, Some(seg(c(0), p(100))));
+    sent(shadow.on_output(&seg(s(100), c(0)).data(10), ms(4)));
+}
+
+#[test]
+fn takeover_in_the_middle_of_the_handshake() {
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    let actions = shadow.take_over(ms(1));
+    assert_eq!(
+        (actions.send, actions.count),
+        (None, Some(Counter::TakeoverContinued))
+    );
+    let (outbound, actions) = shadow.on_output(&syn_ack(SHADOW), ms(2));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert!(actions.inject.is_some() && actions.release_queue);
+    let rewrite = sent(shadow.on_output(&seg(s(0), c(0)).data(5), ms(3)));
+    assert_eq!(rewrite.seq, Some(p(0)));
+}
+
+#[test]
+fn window_is_scaled_again() {
+    // The primary told the client 7; the shadow's stack chose another.
+    for (scale, field, expected) in [
+        (7, 500, 500),
+        (9, 500, 2000),
+        (5, 500, 125),
+        (14, 5000, 65535),
+    ] {
+        let mut shadow = with_options(scale);
+        shadow.take_over(ms(1));
+        let rewrite = sent(shadow.on_output(&seg(s(0), c(0)).data(1).window(field), ms(2)));
+        assert_eq!(rewrite.window, Some(expected), "{scale}");
+    }
+}
+
+#[test]
+fn clock_is_the_primarys_and_never_goes_back() {
+    let mut shadow = with_options(7);
+    shadow.take_over(ms(1));
+    let output = |at| seg(s(0), c(0)).data(1).timestamps(SHADOW_CLOCK + at, 0);
+    let rewrite = sent(shadow.on_output(&output(10), ms(10)));
+    assert_eq!(
+        (rewrite.tsval, rewrite.tsecr),
+        (Some(PRIMARY_CLOCK + 10), None)
+    );
+    // The primary's clock ran ahead by 40: the client has seen 9060, and would drop anything older (PAWS).
+    let echo = seg(c(0), p(0)).timestamps(CLIENT_CLOCK + 20, PRIMARY_CLOCK + 60);
+    shadow.on_client(&echo, ms(20));
+    let rewrite = sent(shadow.on_output(&output(20), ms(20)));
+    assert_eq!(rewrite.tsval, Some(PRIMARY_CLOCK + 60));
+    let rewrite = sent(shadow.on_output(&output(25), ms(25)));
+    assert_eq!(rewrite.tsval, Some(PRIMARY_CLOCK + 65));
+}
+
+#[test]
+fn connection_that_ended_ends_the_shadow() {
+    let mut shadow = established();
+    let actions = shadow.on_close(Close::Ended, ms(5));
+    assert_eq!((actions.inject, actions.remove), (None, false));
+    assert_eq!(shadow.state_name(), "ending");
+    assert!(shadow.may_be_replaced());
+    let (now, actions) = next(&mut shadow);
+    assert_eq!((now, actions.check_socket), (ms(15), true));
+    // Its server does not end: three seconds later it is reset.
+    let (now, actions) = next(&mut shadow);
+    assert_eq!(now, ms(3005));
+    assert_eq!(actions.count, Some(Counter::ShadowsOverdue));
+    assert!(actions.inject.unwrap().flags.contains(Flags::RST));
+    assert_eq!(shadow.state_name(), "doomed");
+    assert_eq!(shadow.socket_gone(), (None, Counter::ShadowsFinished));
+}
+
+#[test]
+fn ending_shadow_is_not_continued() {
+    let mut shadow = established();
+    shadow.on_close(Close::Ended, ms(5));
+    assert_eq!(shadow.take_over(ms(6)), Actions::default());
+    assert!(!shadow.is_speaking());
+}
+
+#[test]
+fn unprotected_connection_dooms_its_shadow() {
+    let mut shadow = established();
+    shadow.on_delivered(c(30), ms(1));
+    let actions = shadow.on_close(Close::Unprotected, ms(5));
+    // At the very place where the stack expects it (RFC 5961, section 3.2).
+    assert_eq!(actions.inject, Some(seg(c(30), p(0)).rst().window(64240)));
+    assert_eq!(actions.count, Some(Counter::ShadowsAbandoned));
+    // Until the socket is gone, the reset is repeated.
+    for at in [15, 215, 415] {
+        let (now, actions) = next(&mut shadow);
+        assert_eq!((now, actions.check_socket), (ms(at), true));
+        assert_eq!(actions.inject, Some(seg(c(30), p(0)).rst().window(64240)));
+    }
+    assert_eq!(
+        shadow.on_output(&seg(s(0), c(30)).rst(), ms(500)).0,
+        Outbound::Swallow
+    );
+}
+
+#[test]
+fn shadow_not_yet_there_is_just_dropped() {
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    let actions = shadow.on_close(Close::Unprotected, ms(1));
+    assert!(actions.remove);
+    assert_eq!(actions.inject, None);
+}
+
+#[test]
+fn primarys_word_means_nothing_after_the_takeover() {
+    let mut shadow = speaking();
+    assert_eq!(
+        shadow.on_close(Close::Unprotected, ms(2)),
+        Actions::default()
+    );
+    assert_eq!(shadow.on_close(Close::Ended, ms(2)), Actions::default());
+    assert!(shadow.is_speaking());
+    assert_eq!(shadow.state_name(), "migrated");
+}
+
+#[test]
+fn reset_of_the_client_is_for_the_stack_to_judge() {
+    let mut shadow = established();
+    let reset = Segment {
+        flags: Flags::RST,
+        ..seg(c(0), p(0))
+    };
+    let (inbound, _) = shadow.on_client(&reset, ms(5));
+    assert_eq!(inbound, Inbound::Pass(Rewrite::default()));
+    let (now, actions) = next(&mut shadow);
+    assert_eq!((now, actions.check_socket), (ms(15), true));
+    // The stack did believe it.
+    let gone = Some(Record::Gone(ID, Gone::Ended));
+    assert_eq!(shadow.socket_gone(), (gone, Counter::ShadowsFinished));
+}
+
+#[test]
+fn reset_of_the_shadow_does_not_leave_the_host() {
+    let mut shadow = established();
+    assert_eq!(
+        shadow.on_output(&seg(s(0), c(0)).rst(), ms(5)).0,
+        Outbound::Swallow
+    );
+    let (now, actions) = next(&mut shadow);
+    assert_eq!((now, actions.check_socket), (ms(15), true));
+}
+
+#[test]
+fn end_of_a_migrated_connection_is_no_news_for_the_peer() {
+    let shadow = speaking();
+    assert_eq!(shadow.socket_gone(), (None, Counter::ShadowsFinished));
+    assert!(!shadow.ends_in_time_wait());
+    assert!(established().ends_in_time_wait());
+}
+
+#[test]
+fn migrated_connection_that_ended_gives_way() {
+    let mut shadow = speaking();
+    assert!(!shadow.may_be_replaced());
+    shadow.on_client(&seg(c(0), p(0)).fin(), ms(2));
+    assert!(!shadow.may_be_replaced());
+    sent(shadow.on_output(&seg(s(0), c(1)).fin(), ms(3)));
+    assert!(shadow.may_be_replaced());
+}
+
+#[test]
+fn reset_of_a_migrated_connection_is_the_clients_kind() {
+    let mut shadow = speaking();
+    sent(shadow.on_output(&seg(s(0), c(100)).data(30), ms(2)));
+    let reset = shadow.reset(ms(3));
+    assert_eq!(reset, seg(p(30), c(100)).rst());
+}

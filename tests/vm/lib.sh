@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A protected service on the segment of three guests (drawn in scripts/segment.sh): both servers own 10.0.0.100 and run
+# redis-server (port 6379) and sttcp-traffic serve (port 7000); the client has 03:00:00:00:00:64 as the service's link-layer
+# address, which the bridge floods and which the servers' network cards must be told to receive.
+#
+# Source it after scripts/segment.sh. Wait for conditions, never for time alone.
+
+VIP=10.0.0.100
+SERVICE_MAC=03:00:00:00:00:64
+KEY=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
+MODULE=${MODULE:-$STTCP_TOP/sttcp.ko}
+TRAFFIC=${TRAFFIC:-$STTCP_TOP/build/sttcp-traffic}
+# Of the heartbeat, in ms. The default of 50 ms is too short for three emulated guests on two busy cores: a live host would
+# be taken for dead.
+INTERVAL=${INTERVAL:-200}
+WORK=$SEGMENT/work
+mkdir "$WORK"
+
+# Who speaks for the service and who is silent; each takeover swaps the two.
+speaker=primary silent=backup
+
+ktap_count=0 ktap_failed=0
+
+# result STATUS TEXT
+result() {
+    ktap_count=$((ktap_count + 1))
+    if [[ $1 -eq 0 ]]; then
+        echo "ok $ktap_count $2"
+    else
+        echo "not ok $ktap_count $2"
+        ktap_failed=$((ktap_failed + 1))
+    fi
+}
+
+ktap_end() {
+    echo "1..$ktap_count"
+    [[ $ktap_failed -eq 0 ]]
+}
+
+bail() {
+    echo "Bail out! $*"
+    exit 1
+}
+
+# wait_until SECONDS COMMAND...: polls until the command succeeds.
+wait_until() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [[ $SECONDS -lt $end ]] || return 1
+        sleep 0.05
+    done
+}
+
+# boot_guest NAME [OPTION...]
+boot_guest() {
+    start "$1" -t 3000 "${@:2}"
+    cp "$TRAFFIC" "$MODULE" "$(share "$1")/"
+}
+
+# serve NAME ROLE: the service, and the node in this role.
+serve() {
+    local number=1 other=2
+    [[ $1 == primary ]] || number=2 other=1
+    on -t 90 "$1" "
+        set -e
+        cp sttcp-traffic /tmp/
+        ip address add $VIP/32 dev eth0
+        ip maddress add $SERVICE_MAC dev eth0
+        insmod sttcp.ko
+        redis-server --bind $VIP --protected-mode no --save '' --appendonly no >/tmp/redis.log 2>&1 &
+        /tmp/sttcp-traffic serve --listen $VIP:7000 >/tmp/serve.log 2>&1 &
+        until [[ \$(ss -Hltn src $VIP | wc -l) -eq 2 ]]; do sleep 0.1; done
+        cd /proc/sys/net/sttcp
+        echo '$VIP:*' >service
+        echo 10.0.0.$number:7077 >local
+        echo 10.0.0.$other:7077 >peer
+        echo $KEY >key
+        echo $INTERVAL >heartbeat_interval_ms
+        echo $2 >role"
+}
+
+# client_up: the client's way to the service.
+client_up() {
+    on client "cp sttcp-traffic /tmp/ && ip neighbour add $VIP lladdr $SERVICE_MAC dev eth0 nud permanent"
+}
+
+# state NAME; has_state NAME STATE
+state() { on "$1" 'cat /proc/sys/net/sttcp/state'; }
+has_state() { [[ $(state "$1") == "$2" ]]; }
+
+# counter NAME COUNTER
+counter() { on "$1" "awk '\$1 == \"$2\" { print \$2 }' /proc/net/sttcp_stat"; }
+
+in_step() { wait_until 30 has_state "$speaker" protected && wait_until 30 has_state "$silent" shadowing; }
+
+# pair_up: the guests, and a pair in step.
+pair_up() {
+    local name
+    for name in client primary backup; do boot_guest "$name"; done
+    ready client primary backup
+    client_up && serve primary primary && serve backup backup && in_step
+}
+
+# talk NAME ARGUMENTS...: a client of the traffic tool, in the background until `hush NAME` or its own end.
+declare -A talker
+talk() {
+    local name=$1
+    shift
+    rm -f "$(share client)/$name".{up,stop}
+    on -t 200 client "/tmp/sttcp-traffic $* --timeout 60 --mark-file $name.up --until-file $name.stop" \
+        >"$WORK/$name.json" 2>&1 &
+    talker[$name]=$!
+}
+talking() { wait_until 30 test -e "$(share client)/$1.up"; }
+hush() { touch "$(share client)/$1.stop"; }
+# heard NAME: waits for its end; fails if a reply or a byte was wrong.
+heard() { wait "${talker[$1]}"; }
+
+# field NAME FIELD: a number or a word of a client's result.
+field() { sed -nE "s/.*\"$2\":\"?([a-z0-9.]+).*/\1/p" "$WORK/$1.json"; }
+# pause NAME: the client's longest gap, in ms.
+pause() { sed -nE 's/.*"gap":\{"ms":([0-9.]+).*/\1/p' "$WORK/$1.json"; }
+# pause_began NAME: in ms since 1970, by the client's clock.
+pause_began() { sed -nE 's/.*"began_unix_ms":([0-9]+).*/\1/p' "$WORK/$1.json"; }
+
+# logged NAME PATTERN: the last line of the kernel's log with it.
+logged() { grep -aE "sttcp: .*$2" "$SEGMENT/$1/console" | tail -1 | tr -d '\r'; }
+
+# delivered: bytes that the segment brought to the client so far.
+delivered() { cat /sys/class/net/tap-client/statistics/tx_bytes; }
+has_delivered() { [[ $(delivered) -ge $1 ]]; }
