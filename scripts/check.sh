@@ -29,7 +29,7 @@ scripts() {
 
 mapfile -t rust < <(sources_of '*.rs')
 mapfile -t shell < <(scripts)
-attempt "rustfmt" scripts/chroot.sh rustfmt --check --edition 2021 "${rust[@]}"
+attempt "rustfmt" scripts/chroot.sh rustfmt --check --color never --edition 2021 "${rust[@]}"
 attempt "shellcheck" scripts/chroot.sh shellcheck "${shell[@]}"
 for manifest in Cargo.toml tests/*/Cargo.toml; do
     attempt "clippy of $manifest" scripts/chroot.sh cargo clippy -q --locked --all-targets --manifest-path "$manifest" -- -D warnings

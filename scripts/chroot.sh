@@ -27,7 +27,6 @@ inside() {
         : >"$root$file"
         mount --bind "$(realpath "$file")" "$root$file"
     done
-    # shellcheck disable=SC2016 # for the inner shell
     exec env -i "${environment[@]}" chroot "$root" bash -c 'cd "$1" && shift && exec "$@"' chroot "$PWD" "$@"
 }
 

@@ -37,7 +37,7 @@ print(\"%.6f %.6f\" % (monotonic / 1e9, real / 1e9))
 
 # kernel_saw NAME: "TIME NAME TEXT" for each line of the module, TIME being the host's.
 kernel_saw() {
-    tr -d '\r' <"$SEGMENT/$1/console" | sed -nE 's/^\[ *([0-9.]+)\] sttcp: (.*)/\1 \2/p' |
+    tr -d '\r' <"$SEGMENT/$1/console" | grep -av 'sttcp: .* taint' | sed -nE 's/^\[ *([0-9.]+)\] sttcp: (.*)/\1 \2/p' |
         awk -v name="$1" -v behind="${log_behind[$1]}" '{ at = $1; sub(/^[^ ]+ /, ""); printf "%.6f %s %s\n", at + behind, name, $0 }'
 }
 

@@ -112,7 +112,6 @@ sources() {
 
 # mirrors: "address label" of each archive that apt has an index of.
 mirrors() {
-    # shellcheck disable=SC2016 # apt's variables
     local format='$(REPO_URI) $(LABEL)'
     need_debian
     if ! apt-get indextargets --format "$format" 'Created-By: Packages' 'Origin: Debian' | grep .; then

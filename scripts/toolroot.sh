@@ -12,7 +12,6 @@ packages=(
     shellcheck ca-certificates
 )
 
-# shellcheck disable=SC2016 # the hooks' own "$1"
 # build DIR
 build() {
     need_root

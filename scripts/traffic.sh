@@ -6,7 +6,6 @@ set -euo pipefail
 cd "$STTCP_TOP"
 mkdir -p build
 say "building sttcp-traffic ..."
-# shellcheck disable=SC2016 # the tool root's variable
 scripts/chroot.sh bash -c '
     cargo build -q --release --locked --manifest-path tests/traffic/Cargo.toml &&
     cp -u "$CARGO_TARGET_DIR/release/sttcp-traffic" build/'

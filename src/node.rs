@@ -224,7 +224,10 @@ impl Node {
         if let Some(at) = connection.poll_at() {
             self.wake_at(at);
         }
-        if actions.check_socket && !self.has_socket(flow, ifindex, connection.has_ended()) {
+        if actions.check_socket
+            && !connection.owes_last_ack()
+            && !self.has_socket(flow, ifindex, connection.has_ended())
+        {
             if let Some(record) = connection.socket_gone() {
                 self.tell(&record);
             }

@@ -18,6 +18,11 @@ void *sttcp_net_generic(const struct net *net, unsigned int id)
 	return net_generic(net, id);
 }
 
+u8 sttcp_tw_substate(const struct sock *sk)
+{
+	return READ_ONCE(inet_twsk(sk)->tw_substate);
+}
+
 struct proc_dir_entry *sttcp_proc_net(const struct net *net)
 {
 	return net->proc_net;

@@ -68,6 +68,7 @@ void sttcp_set_ipv6only(struct sock *sk);
 void sttcp_udp_encap(struct sock *sk, int (*rcv)(struct sock *sk, struct sk_buff *skb));
 bool sttcp_sk_is_tcp(const struct sock *sk);
 u32 sttcp_tcp_rcv_nxt(const struct sock *sk);
+u8 sttcp_tw_substate(const struct sock *sk);
 
 /* Locks. */
 void sttcp_spin_lock_bh(spinlock_t *lock);

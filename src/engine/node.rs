@@ -244,6 +244,7 @@ impl Node {
             if self.role == Role::Primary && header.epoch > self.epoch {
                 self.role = Role::Backup;
                 self.epoch = header.epoch;
+                self.taking_over = false;
                 self.part(fresh_session);
                 return Ok(Some(Event::SteppedDown));
             }

@@ -289,6 +289,9 @@ impl Connection {
     pub fn on_server(&mut self, segment: &Segment, now: Instant) -> (Verdict, Actions) {
         let mut actions = Actions::default();
         let mut rewrite = Rewrite::default();
+        if segment.flags.contains(Flags::RST) && self.owes_last_ack() {
+            return (Verdict::Swallow, actions);
+        }
         if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
             self.check_at = Some(now.after(CHECK_AFTER));
             return (Verdict::Send(rewrite), actions);
@@ -419,9 +422,15 @@ impl Connection {
         actions
     }
 
-    /// The kernel has no socket for this connection any longer; the caller drops it.
+    /// The kernel has no socket for this connection any longer; the caller drops it and tells the backup.
     pub fn socket_gone(&self) -> Option<Record> {
         self.gated().then_some(Record::Close(self.id, Close::Ended))
+    }
+
+    /// Whether the client has yet to hear that its last bytes and its FIN have arrived, and only we can tell it: the socket may be gone
+    /// when the shadow has them at last. Until then the client's repetitions must not meet a reset.
+    pub fn owes_last_ack(&self) -> bool {
+        self.gated() && self.client_fin.is_some() && self.server_fin.is_some() && self.acked < self.rcv_nxt
     }
 
     /// Whether the connection has ended in both directions and both ends know it; the caller drops it.
@@ -438,10 +447,13 @@ impl Connection {
 
     /// How far the client may be told that its bytes have arrived.
     fn allowed(&self) -> SeqNumber {
-        if self.gated() {
-            self.rcv_nxt.min(self.shadow_rcv)
-        } else {
-            self.rcv_nxt
+        if !self.gated() {
+            return self.rcv_nxt;
+        }
+        match (self.client_fin, self.server_fin) {
+            // Once the client has the server's FIN the socket is gone, and would meet a repeated FIN with a reset. All bytes are safe: let go.
+            (Some(fin), Some(_)) if self.shadow_rcv + 1 >= fin => self.rcv_nxt,
+            _ => self.rcv_nxt.min(self.shadow_rcv),
         }
     }
 

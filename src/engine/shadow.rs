@@ -239,6 +239,9 @@ impl Shadow {
         if self.state == State::Opening {
             return (Inbound::Queue, actions);
         }
+        if !self.is_plausible(segment) {
+            return (Inbound::Drop(Counter::StrayIn), actions);
+        }
         let mut rewrite = Rewrite::default();
         if segment.flags.contains(Flags::RST) {
             self.check_at = Some(now.after(CHECK_AFTER));
@@ -287,6 +290,16 @@ impl Shadow {
             }
         }
         (Inbound::Pass(rewrite), actions)
+    }
+
+    /// Whether the segment can be one of this connection: neither a forger's, who knows the endpoints alone, nor an old duplicate. The exact
+    /// windows are the primary's; no window is wider than its scale allows, and no one acknowledges more than that beyond what is known.
+    fn is_plausible(&self, segment: &Segment) -> bool {
+        let widest = |scale: u8| i32::from(u16::MAX) << scale;
+        let (client, primary) = self.open.window_scale.unwrap_or((0, 0));
+        let near = segment.seq.since(self.rcv_nxt).unsigned_abs() <= widest(primary).unsigned_abs();
+        let sent = (self.snd_nxt + self.delta).max(self.client_ack);
+        near && (!segment.flags.contains(Flags::ACK) || segment.ack.since(sent) <= widest(client))
     }
 
     /// A segment that the shadow sends.

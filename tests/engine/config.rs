@@ -6,7 +6,9 @@ mod common;
 
 use proptest::{collection::vec, prelude::*};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use sttcp::config::{endpoint, number, KeyBytes, Refusal, Services, MAX_SERVICES};
+use sttcp::config::{
+    endpoint, number, KeyBytes, Refusal, Services, MAX_KEY, MAX_SERVICES, MIN_KEY,
+};
 
 fn services(text: &str) -> Result<Services, Refusal> {
     text.parse()
@@ -185,14 +187,14 @@ fn number_within_its_range() {
 }
 
 #[test]
-fn key_of_32_to_64_bytes() {
+fn key_length_has_limits() {
     assert_eq!(key(&"0F".repeat(32)), Ok(vec![0x0f; 32]));
     assert_eq!(key(&"aB".repeat(33)), Ok(vec![0xab; 33]));
-    assert_eq!(key(&"ff".repeat(64)), Ok(vec![0xff; 64]));
+    assert_eq!(key(&"ff".repeat(MAX_KEY)), Ok(vec![0xff; MAX_KEY]));
     for (text, why) in [
         (String::new(), Refusal::KeyLength),
-        ("00".repeat(31), Refusal::KeyLength),
-        ("00".repeat(65), Refusal::KeyLength),
+        ("00".repeat(MIN_KEY - 1), Refusal::KeyLength),
+        ("00".repeat(MAX_KEY + 1), Refusal::KeyLength),
         ("0".repeat(63), Refusal::NotHex),
         ("0g".repeat(32), Refusal::NotHex),
         ("+0".repeat(32), Refusal::NotHex),
@@ -225,9 +227,13 @@ fn each_refusal_has_its_own_words() {
     words.sort();
     words.dedup();
     assert_eq!(words.len(), all.len());
-    assert!(Refusal::TooManyServices
-        .to_string()
-        .contains(&MAX_SERVICES.to_string()));
+    for (why, limit) in [
+        (Refusal::TooManyServices, MAX_SERVICES),
+        (Refusal::KeyLength, MIN_KEY),
+        (Refusal::KeyLength, MAX_KEY),
+    ] {
+        assert!(why.to_string().contains(&limit.to_string()));
+    }
 }
 
 fn service() -> impl Strategy<Value = String> {
@@ -266,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn key_reads_back(bytes in vec(any::<u8>(), 32..=64)) {
+    fn key_reads_back(bytes in vec(any::<u8>(), MIN_KEY..=MAX_KEY)) {
         let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         prop_assert_eq!(key(&text), Ok(bytes.clone()));
         prop_assert_eq!(key(&text.to_uppercase()), Ok(bytes));

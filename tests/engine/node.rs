@@ -81,14 +81,15 @@ fn joining_takes_three_heartbeats() {
 
 #[test]
 fn states_have_names() {
-    let names = [
-        State::Solo,
-        State::Protected,
-        State::Waiting,
-        State::Shadowing,
-    ]
-    .map(State::name);
-    assert_eq!(names, ["solo", "protected", "waiting", "shadowing"]);
+    for (state, name) in [
+        (State::Solo, "solo"),
+        (State::Protected, "protected"),
+        (State::Waiting, "waiting"),
+        (State::Shadowing, "shadowing"),
+        (State::Takeover, "takeover"),
+    ] {
+        assert_eq!(state.name(), name);
+    }
 }
 
 #[test]
@@ -289,6 +290,8 @@ fn backup_takes_over_after_three_missed_heartbeats() {
     }
     let lost = Event::PrimaryLost(Duration::from_millis(30));
     assert_eq!(b.poll(ms(30), 0xb2).event, Some(lost));
+    assert_eq!(b.state(), State::Takeover);
+    b.took_over();
     assert_eq!(
         (b.role(), b.epoch(), b.state()),
         (Role::Primary, 2, State::Solo)
@@ -394,6 +397,7 @@ fn backup_follows_the_primarys_epoch() {
 fn old_primary_steps_down_when_it_hears_the_new_one() {
     let (mut old, mut new) = pair();
     new.take_over(0xb2);
+    new.took_over();
     assert_eq!(
         (new.role(), new.epoch(), new.state()),
         (Role::Primary, 2, State::Solo)
@@ -423,6 +427,7 @@ fn old_primary_steps_down_when_it_hears_the_new_one() {
 fn old_primary_is_not_obeyed() {
     let (mut old, mut new) = pair();
     new.take_over(0xb2);
+    new.took_over();
     // It speaks to a session that is over.
     assert_eq!(
         beat(&mut old, &mut new, ms(1)),

@@ -205,12 +205,12 @@ impl World {
         }
         if tapped && self.shadow.is_some() {
             self.tapped_ack = self.tapped_ack.max(self.client.rcv);
-            self.to_shadow(&segment);
+            self.shadow_gets(&segment);
         }
     }
 
     /// A segment of the client, tapped or injected, passes the shadow and reaches its stack.
-    fn to_shadow(&mut self, segment: &Segment) {
+    fn shadow_gets(&mut self, segment: &Segment) {
         let now = self.now();
         let (inbound, actions) = self.shadow.as_mut().unwrap().on_client(segment, now);
         self.carry_out(actions);
@@ -248,14 +248,14 @@ impl World {
                 ..segment
             };
             if arrives {
-                self.to_client(&seen);
+                self.client_gets(&seen);
             }
         } else {
             assert_eq!(len, 0);
         }
     }
 
-    fn to_client(&mut self, segment: &Segment) {
+    fn client_gets(&mut self, segment: &Segment) {
         let acked = u32::try_from(segment.ack.since(self.c(0))).unwrap();
         if self.is_speaking() {
             assert!(acked <= self.backup.rcv);
@@ -303,7 +303,7 @@ impl World {
                     seq: self.p(start),
                     ..segment
                 };
-                self.to_client(&seen);
+                self.client_gets(&seen);
             }
             Outbound::Swallow => {
                 assert!(!self.is_speaking() || end <= self.tapped_ack && len > 0);
@@ -321,11 +321,11 @@ impl World {
         }
         if let Some(segment) = actions.inject {
             if !segment.flags.intersects(Flags::RST) {
-                self.to_shadow(&segment);
+                self.shadow_gets(&segment);
             }
         }
         if let Some(segment) = actions.send {
-            self.to_client(&segment);
+            self.client_gets(&segment);
         }
     }
 
@@ -375,7 +375,7 @@ impl World {
         self.to_backup.extend(actions.record);
         if let Some(ack) = actions.send {
             assert_eq!(ack.seq, self.p(self.primary.out));
-            self.to_client(&ack);
+            self.client_gets(&ack);
         }
     }
 
@@ -386,7 +386,7 @@ impl World {
             let actions = self.connection.poll(now);
             self.to_backup.extend(actions.record);
             if let Some(ack) = actions.send {
-                self.to_client(&ack);
+                self.client_gets(&ack);
             }
         }
         if let Some(shadow) = &mut self.shadow {
@@ -424,7 +424,7 @@ impl World {
                 ack: self.c(self.backup.rcv),
                 ..segment
             };
-            self.to_client(&seen);
+            self.client_gets(&seen);
         }
         assert_eq!(covered, self.backup.out);
         if let Some(ack) = actions.send {

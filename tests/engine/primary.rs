@@ -454,25 +454,35 @@ fn half_open_connection_has_no_shadow() {
 }
 
 #[test]
+fn last_ack_is_owed_until_the_shadow_has_every_byte() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(5).fin(), true, ms(2));
+    gated(
+        connection.on_server(&seg(p(0), c(6)).fin(), ms(3)),
+        c(0),
+        506,
+    );
+    connection.on_client(&seg(c(6), p(1)), true, ms(4));
+    assert!(connection.owes_last_ack());
+    // The socket is gone; what the client repeats must not meet its reset.
+    let (verdict, _) = connection.on_server(&seg(p(1), c(6)).rst(), ms(5));
+    assert_eq!(verdict, Verdict::Swallow);
+    let actions = connection.on_progress(&progress(5, 1), ms(6));
+    assert_eq!(actions.send, Some(seg(p(1), c(6))));
+    assert!(connection.has_ended());
+}
+
+#[test]
 fn close_from_both_sides() {
     let mut connection = protected();
     connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
     swallowed(connection.on_server(&seg(p(0), c(1)), ms(2)));
-    // The server's FIN goes out; the client's is not acknowledged before the shadow has it.
-    gated(
-        connection.on_server(&seg(p(0), c(1)).fin(), ms(3)),
-        c(0),
-        501,
-    );
+    // The server's FIN goes out, and acknowledges the client's: the shadow has every byte, and the socket will be gone when it has the FIN.
+    unchanged(connection.on_server(&seg(p(0), c(1)).fin(), ms(3)));
     connection.on_client(&seg(c(1), p(1)), true, ms(4));
-    assert!(!connection.has_ended());
-
-    let actions = connection.on_progress(&progress(1, 1), ms(5));
-    assert_eq!(actions.send, Some(seg(p(1), c(1))));
     assert!(connection.has_ended());
-    assert_eq!(connection.poll_at(), Some(ms(15)));
-    assert!(connection.poll(ms(15)).check_socket);
-    assert_eq!(connection.poll_at(), None);
+    assert_eq!(connection.poll_at(), Some(ms(14)));
+    assert!(connection.poll(ms(14)).check_socket);
     assert_eq!(
         connection.socket_gone(),
         Some(Record::Close(ID, Close::Ended))

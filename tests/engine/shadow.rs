@@ -221,8 +221,12 @@ fn hosts_whose_options_differ_make_no_shadow() {
         assert!(reset.flags.contains(Flags::RST));
         assert_eq!((reset.seq, reset.ack), (c(0), p(0)));
         assert!(!actions.release_queue);
-        // A takeover does not make it speak.
-        assert_eq!(shadow.take_over(ms(2)), Actions::default());
+        // A takeover does not make it speak, but the client must not wait for ever.
+        let actions = shadow.take_over(ms(2));
+        let reset = actions.send.unwrap();
+        assert!(reset.flags.contains(Flags::RST));
+        assert_eq!((reset.seq, reset.ack), (p(0), c(0)));
+        assert_eq!(actions.count, Some(Counter::TakeoverReset));
         assert!(!shadow.is_speaking());
     }
 }

@@ -117,7 +117,7 @@ serve() { # HOST
 
 listening() { ip netns exec "$1" ss -Hltn "sport = :$PORT" | grep -q .; }
 
-# An emulated guest on a busy machine may stand still for 150 ms, three of the default intervals; hence 100 ms here.
+# An emulated guest on a busy machine may stand still for 150 ms, three of the default intervals; hence 200 ms here.
 # pair_up: topology, servers, and a pair that is in step.
 pair_up() {
     topology_up
@@ -125,8 +125,8 @@ pair_up() {
     serve backup
     configure primary 1 2 && configure backup 2 1 || return 1
     wait_until 10 listening primary && wait_until 10 listening backup || return 1
-    set_control primary heartbeat_interval_ms "${INTERVAL:-100}"
-    set_control backup heartbeat_interval_ms "${INTERVAL:-100}"
+    set_control primary heartbeat_interval_ms "${INTERVAL:-200}"
+    set_control backup heartbeat_interval_ms "${INTERVAL:-200}"
     set_control primary role primary && set_control backup role backup || return 1
     wait_until 10 has_state primary protected && wait_until 10 has_state backup shadowing
 }
@@ -136,15 +136,27 @@ cut() { ip -n switch link set to-primary down; }
 
 module_load() { grep -q '^sttcp ' /proc/modules || insmod "$MODULE"; }
 
-# The pair after pair_up; each takeover swaps the two.
+# Who speaks and who is silent now; each takeover swaps the two.
 speaker=primary silent=backup
 
-# step_down_and_join: the cut host comes back, finds a later epoch, and becomes the backup of the other.
+in_step() {
+    has_state primary protected && has_state backup shadowing && speaker=primary silent=backup ||
+        { has_state backup protected && has_state primary shadowing && speaker=backup silent=primary; }
+}
+
+# settle: waits until one speaks and the other shadows it. (Not by wait_until: its variables must stay.)
+settle() {
+    local end=$((SECONDS + 20))
+    until in_step; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.05
+    done
+}
+
+# rejoin: the cut host comes back, finds a later epoch, and becomes the backup of the other.
 rejoin() {
     ip -n switch link set "to-$speaker" up
-    local old=$speaker
-    speaker=$silent silent=$old
-    wait_until 20 has_state "$speaker" protected && wait_until 20 has_state "$silent" shadowing
+    settle
 }
 
 # survives TEXT ARGUMENTS...: a client runs until after the primary was cut off at a random moment; every byte is checked by it.
@@ -152,6 +164,7 @@ survives() {
     local text=$1 pid status
     shift
     rm -f "$WORK/up" "$WORK/end"
+    settle || echo "# the pair is not in step"
     client "$TRAFFIC" "$@" --timeout 15 --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
     pid=$!
     wait_until 30 test -e "$WORK/up" || {

@@ -132,3 +132,12 @@ logged() { grep -aE "sttcp: .*$2" "$SEGMENT/$1/console" | tail -1 | tr -d '\r'; 
 # delivered: bytes that the segment brought to the client so far.
 delivered() { cat /sys/class/net/tap-client/statistics/tx_bytes; }
 has_delivered() { [[ $(delivered) -ge $1 ]]; }
+
+# swap: after a takeover.
+swap() {
+    local old=$speaker
+    speaker=$silent silent=$old
+}
+
+# reboot: the dead guest, which is the silent one now, comes back and joins as backup.
+reboot() { boot_guest "$silent" && ready "$silent" && serve "$silent" backup && in_step; }
