@@ -24,8 +24,13 @@ trap 'exit 130' INT TERM
 ln -s "$share" "$dir/share"
 log=${log:-$dir/log}
 
-# Through a pipe, so that QEMU does not touch our terminal.
-{ boot "$dir" "${options[@]}" -j "$2" & wait $!; } | cat || true
+# The guest's parent is this very shell, so that it dies with us whatever kills us.
+exec {out}> >(exec cat)
+printer=$!
+boot "$dir" "${options[@]}" -j "$2" >&"$out" {out}>&- &
+wait $! || true
+exec {out}>&-
+wait "$printer"
 cp "$dir/console" "$log"
 if ! scan_log "$log"; then
     say "the guest's kernel complained, see above"

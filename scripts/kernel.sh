@@ -23,7 +23,8 @@ refresh() {
     mkdir -p "$STTCP_CACHE/apt"
     sources >"$STTCP_CACHE/apt/sources.new"
     mv "$STTCP_CACHE/apt/sources.new" "$STTCP_CACHE/apt/sources.list"
-    private_apt apt-get update -qq -o APT::Update::Error-Mode=any >&2
+    # What went wrong is for the caller to say, in one line.
+    private_apt apt-get update -qq -o APT::Update::Error-Mode=any >/dev/null 2>&1
 }
 
 # newest: asks the archive, at most once a day; without a network, the last answer stands.

@@ -21,6 +21,10 @@ mkdir "$share/tests"
 cp -r tests/netns "$share/tests/"
 cp sttcp.ko build/sttcp-traffic tests/guest/netns-job "$share/"
 printf '%s\n' "${names[@]}" >"$share/names"
+# What tests can be told from outside.
+for name in TAKEOVERS SEED INTERVAL; do
+    [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
+done >"$share/env"
 say "booting a guest for: ${names[*]} ..."
 scripts/guest.sh -m "${STTCP_MEMORY:-3072}" -c "${STTCP_CPUS:-2}" -t "${STTCP_TIMEOUT:-3600}" -l build/results/netns.dmesg \
     -a "${STTCP_APPEND-}" "$share" netns-job

@@ -60,7 +60,12 @@ struct Running {
 }
 
 impl Running {
-    fn start(net: Net, settings: Settings, local: SocketAddr, counters: Arc<Counters>) -> Result<Self> {
+    fn start(
+        net: Net,
+        settings: Settings,
+        local: SocketAddr,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
         let node = Node::new(net, settings, counters)?;
         let running = Self {
             _hooks: Hooks::register(net, node.clone())?,
@@ -186,7 +191,11 @@ impl Shared {
 
     fn set(&self, id: u32, text: &str) -> Result<(), Why> {
         let mut plan = self.plan.lock();
-        let stopped = if plan.running.is_some() { Err(Why::Running) } else { Ok(()) };
+        let stopped = if plan.running.is_some() {
+            Err(Why::Running)
+        } else {
+            Ok(())
+        };
         match id {
             ROLE => {
                 let role = match text {
@@ -258,14 +267,30 @@ fn role_name(role: Option<Role>) -> &'static str {
 impl Control for Shared {
     fn read(&self, id: u32, out: &mut dyn Write) -> Result {
         let plan = self.plan.lock();
-        let node = plan.running.as_ref().map(|running| running.node.engine.lock());
+        let node = plan
+            .running
+            .as_ref()
+            .map(|running| running.node.engine.lock());
         let written = match id {
             ROLE => out.write_str(role_name(node.as_ref().map(|node| node.role()))),
             STATE => out.write_str(node.as_ref().map_or("off", |node| node.state().name())),
-            EPOCH => write!(out, "{}", node.as_ref().map_or(plan.epoch, |node| node.epoch())),
-            SERVICE => plan.services.as_ref().map_or(Ok(()), |services| write!(out, "{services}")),
-            LOCAL => plan.local.as_ref().map_or(Ok(()), |local| write!(out, "{local}")),
-            PEER => plan.peer.as_ref().map_or(Ok(()), |peer| write!(out, "{peer}")),
+            EPOCH => write!(
+                out,
+                "{}",
+                node.as_ref().map_or(plan.epoch, |node| node.epoch())
+            ),
+            SERVICE => plan
+                .services
+                .as_ref()
+                .map_or(Ok(()), |services| write!(out, "{services}")),
+            LOCAL => plan
+                .local
+                .as_ref()
+                .map_or(Ok(()), |local| write!(out, "{local}")),
+            PEER => plan
+                .peer
+                .as_ref()
+                .map_or(Ok(()), |peer| write!(out, "{peer}")),
             INTERVAL => write!(out, "{}", plan.interval_ms),
             MISSES => write!(out, "{}", plan.misses),
             TAP => out.write_str("l2"),

@@ -58,7 +58,9 @@ impl Counters {
 
     /// Reads one. Any context.
     pub(crate) fn get(&self, counter: Counter) -> u64 {
-        self.0.get(counter.index()).map_or(0, |value| value.load(Relaxed))
+        self.0
+            .get(counter.index())
+            .map_or(0, |value| value.load(Relaxed))
     }
 }
 
@@ -113,9 +115,19 @@ pub(crate) fn now() -> Instant {
 impl Node {
     /// A node that does nothing yet. Process context.
     pub(crate) fn new(net: Net, settings: Settings, counters: Arc<Counters>) -> Result<Arc<Self>> {
-        let Settings { role, epoch, services, peer, key, timing } = settings;
+        let Settings {
+            role,
+            epoch,
+            services,
+            peer,
+            key,
+            timing,
+        } = settings;
         let seed = key.tag(&[b"sttcp table"]);
-        let table = Table::new(seed.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes)))?;
+        let table = Table::new(
+            seed.first_chunk()
+                .map_or(0, |bytes| u32::from_be_bytes(*bytes)),
+        )?;
         let engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         Arc::pin_init(
             pin_init!(Self {
@@ -207,7 +219,13 @@ impl Node {
     }
 
     /// Carries out what the engine wants of a primary's connection; `false` if the connection is over. Any context, bucket locked.
-    pub(crate) fn carry_out_primary(&self, flow: &Flow, ifindex: u32, kind: &Kind, actions: primary::Actions) -> bool {
+    pub(crate) fn carry_out_primary(
+        &self,
+        flow: &Flow,
+        ifindex: u32,
+        kind: &Kind,
+        actions: primary::Actions,
+    ) -> bool {
         let Kind::Primary(connection) = kind else {
             return true;
         };
@@ -275,7 +293,9 @@ impl Node {
         if let Some(at) = shadow.poll_at() {
             self.wake_at(at);
         }
-        if actions.check_socket && !self.has_socket(&entry.flow, entry.ifindex, shadow.ends_in_time_wait()) {
+        if actions.check_socket
+            && !self.has_socket(&entry.flow, entry.ifindex, shadow.ends_in_time_wait())
+        {
             let (record, counter) = shadow.socket_gone();
             self.count(counter);
             if let Some(record) = record {
@@ -298,7 +318,8 @@ impl Node {
 
     /// Asks for a look at the table at `at`, a tick later at the earliest. Any context.
     pub(crate) fn wake_at(&self, at: Instant) {
-        self.housekeeping.arm_before(at.max(now().after(TICK)).as_nanos());
+        self.housekeeping
+            .arm_before(at.max(now().after(TICK)).as_nanos());
     }
 
     /// Asks for the outbox to be sent when this round of packets is through. Any context.
@@ -322,7 +343,10 @@ impl Node {
             }
             Event::BackupLost(silence) => {
                 self.count(Counter::PeerLost);
-                pr_warn!("backup {peer} silent for {} ms: solo, connections go on unprotected\n", silence.as_millis());
+                pr_warn!(
+                    "backup {peer} silent for {} ms: solo, connections go on unprotected\n",
+                    silence.as_millis()
+                );
                 self.end_session(Counter::UnprotectedBackupLost);
             }
             Event::PeerLeft => {
@@ -332,13 +356,18 @@ impl Node {
             Event::PrimaryLost(silence) => {
                 self.count(Counter::PeerLost);
                 self.count(Counter::TakeoversLost);
-                pr_warn!("primary {peer} silent for {} ms: taking over, epoch {epoch}\n", silence.as_millis());
+                pr_warn!(
+                    "primary {peer} silent for {} ms: taking over, epoch {epoch}\n",
+                    silence.as_millis()
+                );
                 self.take_over();
             }
             Event::SteppedDown => {
                 self.set_speaks(false);
                 self.count(Counter::SteppedDown);
-                pr_warn!("peer {peer} leads epoch {epoch}: stepping down, silent for the service\n");
+                pr_warn!(
+                    "peer {peer} leads epoch {epoch}: stepping down, silent for the service\n"
+                );
                 self.table.retain(|_| false);
             }
         }
@@ -385,7 +414,9 @@ impl Node {
             true
         });
         if resets > 0 {
-            pr_warn!("{resets} migrated connections reset: they cannot go on without translation\n");
+            pr_warn!(
+                "{resets} migrated connections reset: they cannot go on without translation\n"
+            );
         }
     }
 
@@ -394,7 +425,8 @@ impl Node {
         match &mut entry.kind {
             Kind::Primary(connection) => {
                 let age = now.since(connection.created());
-                let young = connection.state() == primary::State::HalfOpen && age < HALF_OPEN || age < SWEEP;
+                let young = connection.state() == primary::State::HalfOpen && age < HALF_OPEN
+                    || age < SWEEP;
                 let actions = primary::Actions {
                     check_socket: !young,
                     ..primary::Actions::default()

@@ -4,12 +4,13 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::{
-    records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind as Datagram, Open, Record, MAX_DATAGRAM,
+    records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind as Datagram, Open, Record,
+    MAX_DATAGRAM,
 };
 use crate::engine::shadow::Shadow;
 use crate::node::{now, Node};
-use crate::sys::udp::{Receive, Socket};
 use crate::sys::clock;
+use crate::sys::udp::{Receive, Socket};
 use crate::table::Kind;
 use core::net::SocketAddr;
 use kernel::prelude::*;
@@ -67,7 +68,11 @@ impl Node {
     }
 
     fn flush_locked(&self, outbox: &mut Outbox) {
-        self.send_locked(outbox.socket.as_ref(), Datagram::Records, outbox.batch.as_bytes());
+        self.send_locked(
+            outbox.socket.as_ref(),
+            Datagram::Records,
+            outbox.batch.as_bytes(),
+        );
         outbox.batch.clear();
     }
 
@@ -97,7 +102,11 @@ impl Node {
         });
     }
 
-    fn authentic<'a>(&self, from: SocketAddr, datagram: &'a [u8]) -> Result<(Header, &'a [u8]), Counter> {
+    fn authentic<'a>(
+        &self,
+        from: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Result<(Header, &'a [u8]), Counter> {
         if from != self.peer {
             return Err(Counter::PeerBadSource);
         }
@@ -117,8 +126,12 @@ impl Node {
         match (record, self.speaks()) {
             (Record::Open(open), false) => self.on_open(open),
             (Record::Close(id, why), false) => {
-                let Some(mut bucket) = self.table.lock_id(*id) else { return };
-                let Some(entry) = bucket.find_id(*id) else { return };
+                let Some(mut bucket) = self.table.lock_id(*id) else {
+                    return;
+                };
+                let Some(entry) = bucket.find_id(*id) else {
+                    return;
+                };
                 if let Kind::Shadow(shadow) = &mut entry.kind {
                     let actions = shadow.on_close(*why, now());
                     if *why == Close::Unprotected {
@@ -131,7 +144,9 @@ impl Node {
                 }
             }
             (Record::Query(id), false) => {
-                let Some(mut bucket) = self.table.lock_id(*id) else { return };
+                let Some(mut bucket) = self.table.lock_id(*id) else {
+                    return;
+                };
                 let answer = match bucket.find_id(*id).map(|entry| &mut entry.kind) {
                     Some(Kind::Shadow(shadow)) => shadow.on_query(),
                     _ => Some(Record::Gone(*id, Gone::Ended)),
@@ -148,14 +163,18 @@ impl Node {
 
     /// What the backup says of one of our connections.
     fn on_answer(&self, record: &Record, id: crate::engine::primary::ConnectionId) {
-        let Some(mut bucket) = self.table.lock_id(id) else { return };
+        let Some(mut bucket) = self.table.lock_id(id) else {
+            return;
+        };
         let Some(entry) = bucket.find_id(id) else {
             if matches!(record, Record::Progress(_)) {
                 self.tell(&Record::Close(id, Close::Ended));
             }
             return;
         };
-        let Kind::Primary(connection) = &mut entry.kind else { return };
+        let Kind::Primary(connection) = &mut entry.kind else {
+            return;
+        };
         let actions = match record {
             Record::Progress(progress) => connection.on_progress(progress, now()),
             Record::Gone(_, why) => connection.on_gone(*why, now()),
@@ -175,7 +194,9 @@ impl Node {
             return;
         }
         let flow = open.flow;
-        let Some(mut bucket) = self.table.lock(&flow) else { return };
+        let Some(mut bucket) = self.table.lock(&flow) else {
+            return;
+        };
         let mut queue = crate::sys::skb::SkbQueue::new();
         let mut ifindex = 0;
         if let Some(entry) = bucket.find(&flow) {
@@ -232,7 +253,10 @@ impl Receive for Node {
             Ok(parts) => parts,
             Err(counter) => return self.count(counter),
         };
-        let heard = self.engine.lock().heard(&header, clock::random_u64(), now());
+        let heard = self
+            .engine
+            .lock()
+            .heard(&header, clock::random_u64(), now());
         match heard {
             Err(counter) => return self.count(counter),
             Ok(Some(event)) => self.on_event(event),

@@ -62,7 +62,11 @@ impl Node {
         let Some(peek) = peek(header) else {
             return Seen::Other;
         };
-        let ours = if inbound { peek.destination_addr } else { peek.source_addr };
+        let ours = if inbound {
+            peek.destination_addr
+        } else {
+            peek.source_addr
+        };
         if !self.services.has_address(&ours) {
             return Seen::Other;
         }
@@ -71,7 +75,11 @@ impl Node {
         }
         match Packet::parse(header, len) {
             Ok(packet) => {
-                let service = if inbound { &packet.destination } else { &packet.source };
+                let service = if inbound {
+                    &packet.destination
+                } else {
+                    &packet.source
+                };
                 if self.services.covers(service) {
                     Seen::Segment(packet)
                 } else {
@@ -111,7 +119,11 @@ impl Node {
             Seen::Segment(packet) => packet,
             Seen::Bad(malformed) => {
                 self.count_malformed(malformed);
-                return if self.speaks() { Verdict::Accept(skb) } else { Verdict::Drop(skb) };
+                return if self.speaks() {
+                    Verdict::Accept(skb)
+                } else {
+                    Verdict::Drop(skb)
+                };
             }
             Seen::Other | Seen::Address => return Verdict::Accept(skb),
         };
@@ -125,7 +137,10 @@ impl Node {
         let Some(mut bucket) = self.table.lock(&flow) else {
             return Verdict::Accept(skb);
         };
-        if segment.flags.contains(Flags::SYN) && !segment.flags.contains(Flags::ACK) && self.speaks() {
+        if segment.flags.contains(Flags::SYN)
+            && !segment.flags.contains(Flags::ACK)
+            && self.speaks()
+        {
             return self.receive_syn(skb, &mut bucket, &flow, segment);
         }
         match bucket.find(&flow) {
@@ -145,7 +160,13 @@ impl Node {
     }
 
     /// A client opens a connection with the primary.
-    fn receive_syn(&self, mut skb: SkBuff, bucket: &mut Bucket, flow: &Flow, segment: &Segment) -> Verdict {
+    fn receive_syn(
+        &self,
+        mut skb: SkBuff,
+        bucket: &mut Bucket,
+        flow: &Flow,
+        segment: &Segment,
+    ) -> Verdict {
         let fresh = match bucket.find(flow).map(|entry| &entry.kind) {
             None => true,
             Some(Kind::Primary(connection)) => connection.may_be_replaced(segment),
@@ -156,11 +177,13 @@ impl Node {
         if fresh {
             bucket.remove(flow);
             match Connection::from_syn(self.table.name(flow), *flow, segment, now()) {
-                Ok(connection) => match bucket.insert(*flow, Kind::Primary(connection), skb.ifindex()) {
-                    Some((_, evicted)) if evicted => self.count(Counter::HalfOpenEvicted),
-                    Some(_) => {}
-                    None => self.count(Counter::UnprotectedNoMemory),
-                },
+                Ok(connection) => {
+                    match bucket.insert(*flow, Kind::Primary(connection), skb.ifindex()) {
+                        Some((_, evicted)) if evicted => self.count(Counter::HalfOpenEvicted),
+                        Some(_) => {}
+                        None => self.count(Counter::UnprotectedNoMemory),
+                    }
+                }
                 Err(why) => self.count(why),
             }
         }
@@ -176,7 +199,12 @@ impl Node {
     }
 
     /// A segment of a known connection; also says whether to keep the connection.
-    fn receive_segment(&self, mut skb: SkBuff, entry: &mut Entry, segment: &Segment) -> (Verdict, bool) {
+    fn receive_segment(
+        &self,
+        mut skb: SkBuff,
+        entry: &mut Entry,
+        segment: &Segment,
+    ) -> (Verdict, bool) {
         match &mut entry.kind {
             Kind::Primary(connection) => {
                 let actions = connection.on_client(segment, self.joined(), now());
@@ -202,8 +230,15 @@ impl Node {
     }
 
     /// A client's segment reached the backup before the primary's word of the connection.
-    fn receive_early(&self, skb: SkBuff, bucket: &mut Bucket, flow: &Flow, segment: &Segment) -> Verdict {
-        if segment.flags.intersects(Flags::SYN | Flags::RST) || segment.is_empty() || !self.joined() {
+    fn receive_early(
+        &self,
+        skb: SkBuff,
+        bucket: &mut Bucket,
+        flow: &Flow,
+        segment: &Segment,
+    ) -> Verdict {
+        if segment.flags.intersects(Flags::SYN | Flags::RST) || segment.is_empty() || !self.joined()
+        {
             return Verdict::Drop(skb);
         }
         let at = now();

@@ -28,14 +28,22 @@ impl Report<CONNECTIONS> for Shared {
             return;
         };
         let Some(node) = self.node() else { return };
-        let Some(mut bucket) = node.table.lock_index(index) else { return };
+        let Some(mut bucket) = node.table.lock_index(index) else {
+            return;
+        };
         bucket.retain(|entry| {
             let (state, lag_in, lag_out, held, reason) = match &entry.kind {
                 Kind::Primary(connection) => match connection.state() {
                     // The handshake may never end: no connection yet.
                     State::HalfOpen => return true,
                     State::Unprotected(why) => ("unprotected", 0, 0, 0, why.name()),
-                    state => (state.name(), connection.lag_in(), connection.lag_out(), 0, "-"),
+                    state => (
+                        state.name(),
+                        connection.lag_in(),
+                        connection.lag_out(),
+                        0,
+                        "-",
+                    ),
                 },
                 Kind::Shadow(shadow) => (
                     shadow.state_name(),

@@ -92,7 +92,12 @@ impl Bucket {
     /// Adds a connection; the flow must not be there. `None` if there is no memory. The second value says whether an embryonic one had to go.
     ///
     /// This allocates on the packet path: once for each connection, never for each packet.
-    pub(crate) fn insert(&mut self, flow: Flow, kind: Kind, ifindex: u32) -> Option<(&mut Entry, bool)> {
+    pub(crate) fn insert(
+        &mut self,
+        flow: Flow,
+        kind: Kind,
+        ifindex: u32,
+    ) -> Option<(&mut Entry, bool)> {
         let entry = KBox::new(
             Entry {
                 flow,

@@ -83,7 +83,10 @@ impl Node {
 
     fn send_held(&self, mut skb: SkBuff, shadow: &mut crate::engine::shadow::Shadow) -> bool {
         let len = skb.len();
-        let Some(packet) = skb.header(HEADERS).and_then(|header| Packet::parse(header, len).ok()) else {
+        let Some(packet) = skb
+            .header(HEADERS)
+            .and_then(|header| Packet::parse(header, len).ok())
+        else {
             return false;
         };
         let change = shadow.outward_held(&packet.segment, now());

@@ -93,7 +93,7 @@ pub fn emit_header(
         ack: segment.ack.raw().into(),
         // The length is a multiple of 4, so its quarter moved left by 12 is the length moved left
         // by 10.
-        offset_flags: ((tcp_len as u16) << 10 | segment.flags.bits()).into(),
+        offset_flags: (((tcp_len as u16) << 10) | segment.flags.bits()).into(),
         window: segment.window.into(),
         check: 0.into(),
         urgent: segment.urgent.into(),

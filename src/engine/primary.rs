@@ -430,7 +430,10 @@ impl Connection {
     /// Whether the client has yet to hear that its last bytes and its FIN have arrived, and only we can tell it: the socket may be gone
     /// when the shadow has them at last. Until then the client's repetitions must not meet a reset.
     pub fn owes_last_ack(&self) -> bool {
-        self.gated() && self.client_fin.is_some() && self.server_fin.is_some() && self.acked < self.rcv_nxt
+        self.gated()
+            && self.client_fin.is_some()
+            && self.server_fin.is_some()
+            && self.acked < self.rcv_nxt
     }
 
     /// Whether the connection has ended in both directions and both ends know it; the caller drops it.

@@ -93,12 +93,16 @@ impl Sock {
             bindings::TCP_SYN_RECV | bindings::TCP_NEW_SYN_RECV => State::SynReceived,
             bindings::TCP_FIN_WAIT1 => State::FinWait1,
             bindings::TCP_FIN_WAIT2 => State::FinWait2,
-            // An orphan in FIN-WAIT-2 is kept in the same small form (tcp_time_wait()), and still waits for a FIN.
-            // SAFETY: In this state it is a `struct inet_timewait_sock`, and we hold a reference.
-            bindings::TCP_TIME_WAIT => match u32::from(unsafe { bindings::sttcp_tw_substate(self.0.as_ptr()) }) {
-                bindings::TCP_FIN_WAIT2 => State::FinWait2,
-                _ => State::TimeWait,
-            },
+            bindings::TCP_TIME_WAIT => {
+                // SAFETY: In this state it is a `struct inet_timewait_sock`, and we hold a reference.
+                let substate = unsafe { bindings::sttcp_tw_substate(self.0.as_ptr()) };
+                // An orphan in FIN-WAIT-2 is kept in the same small form (tcp_time_wait()), and still waits for a FIN.
+                if u32::from(substate) == bindings::TCP_FIN_WAIT2 {
+                    State::FinWait2
+                } else {
+                    State::TimeWait
+                }
+            }
             bindings::TCP_CLOSE_WAIT => State::CloseWait,
             bindings::TCP_LAST_ACK => State::LastAck,
             bindings::TCP_CLOSING => State::Closing,

@@ -541,7 +541,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_without_panic(mut bytes in vec(any::<u8>(), 0..200), version in 3_u8..8, len: usize) {
         if let Some(first) = bytes.first_mut() {
-            *first = *first & 0x0f | version << 4;
+            *first = (*first & 0x0f) | (version << 4);
         }
         let _ = Packet::parse(&bytes, len);
         let _ = Packet::parse(&bytes, bytes.len());

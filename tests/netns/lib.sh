@@ -140,8 +140,13 @@ module_load() { grep -q '^sttcp ' /proc/modules || insmod "$MODULE"; }
 speaker=primary silent=backup
 
 in_step() {
-    has_state primary protected && has_state backup shadowing && speaker=primary silent=backup ||
-        { has_state backup protected && has_state primary shadowing && speaker=backup silent=primary; }
+    if has_state primary protected && has_state backup shadowing; then
+        speaker=primary silent=backup
+    elif has_state backup protected && has_state primary shadowing; then
+        speaker=backup silent=primary
+    else
+        return 1
+    fi
 }
 
 # settle: waits until one speaks and the other shadows it. (Not by wait_until: its variables must stay.)

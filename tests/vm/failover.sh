@@ -12,6 +12,11 @@
 # FULL=1 takes all intervals; STTCP_RECORD=1 writes the table to docs/results/failover.md.
 
 set -euo pipefail
+# A measurement, which wants a quiet machine: only when asked for.
+if [[ -z ${FULL-}${INTERVALS-} ]]; then
+    echo "1..0 # SKIP a measurement; run it with FULL=1 RUNS=3 STTCP_RECORD=1 TESTS=failover make test-vm"
+    exit 4
+fi
 . "$(dirname "$0")/../../scripts/segment.sh"
 . "$STTCP_TOP/tests/vm/lib.sh"
 
@@ -44,22 +49,21 @@ roles() {
     done
 }
 
-# losses: how often each server missed the other.
-losses() { printf '%s %s\n' "$(counter "$speaker" peer_lost)" "$(counter "$silent" peer_lost)"; }
+epoch() { on "$1" 'cat /proc/sys/net/sttcp/epoch'; }
 
 # take_over INTERVAL TRAFFIC ARGUMENT...: cuts the speaker off while the client talks, and puts it back. 1: something was
-# wrong; 2: the servers missed each other before, because heartbeats came too late, and the connection was not protected.
+# wrong; 2: there was a takeover before the cut, because heartbeats came too late.
 take_over() {
-    local interval=$1 before after status=0
+    local interval=$1 before status=0
     shift
     roles || bail "the pair is not in step"
-    before=$(losses)
+    before=$(epoch "$speaker")
     timing "$interval"
     talk traffic client "$@" --to "$VIP:7000"
     talking traffic || status=1
     # Any phase of the heartbeat.
     sleep "0.$((5000 + RANDOM % 5000))"
-    if [[ $(losses) != "$before" ]]; then
+    if [[ $(epoch "$silent") -ne $before ]]; then
         hush traffic
         heard traffic || true
         timing "$INTERVAL"
@@ -70,11 +74,9 @@ take_over() {
     sleep 0.3
     hush traffic
     heard traffic || status=1
-    after=$(losses)
-    [[ ${after% *} -le $((${before% *} + 1)) && ${after#* } -eq $((${before#* } + 1)) ]] || status=2
     timing "$INTERVAL"
     plug "$speaker"
-    [[ $status -eq 2 ]] || swap
+    swap
     return "$status"
 }
 
@@ -88,7 +90,7 @@ measure() {
         take_over "$interval" "$@" || status=$?
         if [[ $status -eq 2 ]]; then
             early=$((early + 1))
-            echo "# $name at $interval ms: the servers missed each other before the cut: a heartbeat came too late"
+            echo "# $name at $interval ms: a takeover before the cut: a heartbeat came too late"
             continue
         fi
         number=$((number + 1))
@@ -99,7 +101,7 @@ measure() {
         row+="$(logged "$speaker" 'taking over' | sed -nE 's/.*silent for ([0-9]+) ms.*/\1/p') $(pause traffic)"$'\n'
     done
     if [[ $early -eq 3 ]]; then
-        echo "ok $((++ktap_count)) $name at $interval ms # SKIP three times the servers missed each other before the cut: these hosts are too slow for this interval"
+        echo "ok $((++ktap_count)) $name at $interval ms # SKIP three takeovers before the cut: these hosts are too slow for this interval"
         printf '| %s | %s | – | – | – |\n' "$interval" "$name" >>"$WORK/table"
         return
     fi

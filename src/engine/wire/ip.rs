@@ -157,7 +157,7 @@ impl Flow {
     /// at will.
     pub fn hash(&self, seed: u32) -> u32 {
         let (client, service) = (self.client.addr.to_bits(), self.service.addr.to_bits());
-        let ports = u64::from(self.client.port) << 16 | u64::from(self.service.port);
+        let ports = (u64::from(self.client.port) << 16) | u64::from(self.service.port);
 
         let mut hash = u64::from(seed);
         for word in [

@@ -161,7 +161,7 @@ impl Raw {
 
     pub fn bytes(&self) -> Vec<u8> {
         let options = self.option_bytes();
-        let offset_flags = ((20 + options.len() as u16) / 4) << 12 | self.flags;
+        let offset_flags = (((20 + options.len() as u16) / 4) << 12) | self.flags;
         let mut tcp = [
             &self.source.port.to_be_bytes()[..],
             &self.destination.port.to_be_bytes(),
