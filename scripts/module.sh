@@ -6,7 +6,7 @@ set -euo pipefail
 
 kdir=$("$STTCP_TOP/scripts/kerneltree.sh")
 localversion=$("$STTCP_TOP/scripts/kerneltree.sh" localversion)
-out=${OUT:-$STTCP_TOP/build/module}
+out=$(realpath -m "${OUT:-$STTCP_TOP/build/module}")
 mkdir -p "$out"
 cd "$STTCP_TOP"
 if [[ -e modules.order ]]; then
@@ -14,5 +14,5 @@ if [[ -e modules.order ]]; then
     scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" clean
 fi
 say "building sttcp.ko ..."
-scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" MO="$out" LOCALVERSION="$localversion" -j"$(nproc)" modules "$@"
+STTCP_BIND=$out scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" MO="$out" LOCALVERSION="$localversion" -j"$(nproc)" modules "$@"
 [[ -n ${OUT-} ]] || cp "$out/sttcp.ko" sttcp.ko

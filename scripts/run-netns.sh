@@ -22,7 +22,7 @@ cp -r tests/netns "$share/tests/"
 cp sttcp.ko build/sttcp-traffic tests/guest/netns-job "$share/"
 printf '%s\n' "${names[@]}" >"$share/names"
 # What tests can be told from outside.
-for name in TAKEOVERS SEED INTERVAL; do
+for name in TAKEOVERS SEED INTERVAL LOADS; do
     [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
 done >"$share/env"
 say "booting a guest for: ${names[*]} ..."

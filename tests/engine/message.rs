@@ -212,7 +212,7 @@ fn endpoints() -> impl Strategy<Value = Flow> {
         port,
     };
     let v6 = |(addr, port): (u128, u16)| Endpoint {
-        addr: Ipv6Addr::from(addr | 0xfd << 120),
+        addr: Ipv6Addr::from(addr | (0xfd << 120)),
         port,
     };
     prop_oneof![
