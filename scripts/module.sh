@@ -14,5 +14,5 @@ if [[ -e modules.order ]]; then
     scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" clean
 fi
 say "building sttcp.ko ..."
-STTCP_BIND=$out scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" MO="$out" LOCALVERSION="$localversion" -j"$(nproc)" modules "$@"
+STTCP_BIND="$out ${STTCP_BIND-}" scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" MO="$out" LOCALVERSION="$localversion" -j"$(nproc)" modules "$@"
 [[ -n ${OUT-} ]] || cp "$out/sttcp.ko" sttcp.ko
