@@ -34,7 +34,7 @@ pub const TAG_LEN: usize = 32;
 pub const MAX_DATAGRAM: usize = 1232;
 /// Bytes of the longest body.
 pub const MAX_BODY: usize = MAX_DATAGRAM - HEADER_LEN - TAG_LEN;
-/// Bytes of the longest record, its type byte included.
+/// Room for the longest record, its type byte included: an `Open` takes 68 bytes.
 pub const MAX_RECORD: usize = 88;
 
 /// The type of a datagram.
