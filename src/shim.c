@@ -67,16 +67,6 @@ u32 sttcp_skb_mark(const struct sk_buff *skb)
 	return skb->mark;
 }
 
-u16 sttcp_skb_inner_protocol(const struct sk_buff *skb)
-{
-	return (__force u16)skb->inner_protocol;
-}
-
-void sttcp_skb_set_inner_protocol(struct sk_buff *skb, u16 protocol)
-{
-	skb->inner_protocol = (__force __be16)protocol;
-}
-
 void sttcp_skb_orphan(struct sk_buff *skb)
 {
 	skb_orphan(skb);

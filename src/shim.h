@@ -34,8 +34,6 @@ void sttcp_skb_set_pkt_type(struct sk_buff *skb, u8 type);
 void sttcp_skb_set_ignore_df(struct sk_buff *skb);
 u8 sttcp_skb_ip_summed(const struct sk_buff *skb);
 u32 sttcp_skb_mark(const struct sk_buff *skb);
-u16 sttcp_skb_inner_protocol(const struct sk_buff *skb);
-void sttcp_skb_set_inner_protocol(struct sk_buff *skb, u16 protocol);
 void sttcp_skb_orphan(struct sk_buff *skb);
 int sttcp_skb_orphan_frags_rx(struct sk_buff *skb);
 void sttcp_skb_dst_drop(struct sk_buff *skb);

@@ -5,7 +5,7 @@
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
 use super::{
-    bindings, clock,
+    bindings,
     net::Net,
     route::{Dst, Flow},
 };
@@ -18,10 +18,7 @@ use core::{
 use kernel::{
     error::to_result,
     prelude::*,
-    sync::{
-        atomic::{Atomic, Full, Relaxed},
-        rcu,
-    },
+    sync::rcu,
 };
 
 /// Where a packet is looked at, for [`SkBuff::verify_checksum`].
@@ -429,8 +426,6 @@ impl SkBuff {
         self.clear_cb();
         // `ip_output` takes the device for the one that a forwarded packet came by.
         self.set_dev(ptr::null_mut());
-        // SAFETY: The packet is ours. This takes the mark of `inject` off.
-        unsafe { bindings::sttcp_skb_set_inner_protocol(self.as_ptr(), 0) };
         self.route(net)?;
         let skb = self.into_raw();
         // SAFETY: The packet has a route, and its `cb` is what `ip_output` and `ip6_output` expect
@@ -460,7 +455,7 @@ impl SkBuff {
 
     /// Hands the packet to the stack as if it had come in by device `ifindex` just now. It is
     /// queued, not processed: the caller may hold a socket's lock. It passes the hooks
-    /// again, with [`is_injected`](Self::is_injected) true. Any context.
+    /// again. Any context.
     ///
     /// # Errors
     ///
@@ -480,7 +475,6 @@ impl SkBuff {
         // SAFETY: The packet is ours.
         unsafe { bindings::sttcp_skb_clear_tstamp(self.as_ptr()) };
         self.set_link_header(dev);
-        self.mark_injected();
         // SAFETY: `data` is at the network header, the link header is before it, the device is
         // set and stays while we are in the RCU read-side critical section; after that `netif_rx`
         // looks after its queue when a device goes. It consumes the packet.
@@ -516,33 +510,6 @@ impl SkBuff {
         let mac = self.headers().mac_header;
         self.raw_mut().mac_len = network.wrapping_sub(mac);
     }
-
-    /// Marks the packet as [`inject`](Self::inject)ed.
-    ///
-    /// The mark must pass through `netif_rx` and the receive path, and must not take anything that
-    /// belongs to the user, as `mark` does. The offsets of the inner headers of a tunnel are free
-    /// in a packet that is not encapsulated, nobody looks at them and nobody clears them. 48 secret
-    /// bits make it impossible to meet by chance. Where the head of a packet is moved, all three
-    /// offsets move alike, so two differences are kept.
-    fn mark_injected(&mut self) {
-        let [a, b, c, _] = injection_mark();
-        // SAFETY: The packet is ours.
-        unsafe { bindings::sttcp_skb_set_inner_protocol(self.as_ptr(), a) };
-        let headers = self.headers_mut();
-        headers.inner_network_header = headers.inner_transport_header.wrapping_add(b);
-        headers.inner_mac_header = headers.inner_transport_header.wrapping_add(c);
-    }
-
-    /// Whether the packet went through [`inject`](Self::inject).
-    pub(crate) fn is_injected(&self) -> bool {
-        let [a, b, c, _] = injection_mark();
-        let headers = self.headers();
-        let base = headers.inner_transport_header;
-        headers.inner_network_header.wrapping_sub(base) == b
-            && headers.inner_mac_header.wrapping_sub(base) == c
-            // SAFETY: The packet is ours.
-            && unsafe { bindings::sttcp_skb_inner_protocol(self.as_ptr()) } == a
-    }
 }
 
 impl Drop for SkBuff {
@@ -561,26 +528,6 @@ fn sent(code: i32) -> Result {
         ..0 => Err(Error::from_errno(code)),
         _ => Err(ENOBUFS),
     }
-}
-
-/// A number drawn once, when the module needs it first.
-fn injection_mark() -> [u16; 4] {
-    static MARK: Atomic<u64> = Atomic::new(0);
-
-    let mut mark = MARK.load(Relaxed);
-    if mark == 0 {
-        let drawn = clock::random_u64() | 1;
-        mark = match MARK.cmpxchg(0, drawn, Full) {
-            Ok(_) => drawn,
-            Err(other) => other,
-        };
-    }
-    [
-        mark as u16,
-        (mark >> 16) as u16,
-        (mark >> 32) as u16,
-        (mark >> 48) as u16,
-    ]
 }
 
 /// What a [`SkbQueue`] remembers with each packet: for TCP its first sequence number and the one
