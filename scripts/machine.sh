@@ -86,7 +86,8 @@ probe_kvm() {
         dir=$(mktemp -d)
         mkdir "$dir/share"
         echo true >"$dir/share/job"
-        (STTCP_ACCEL=kvm boot "$dir" -j job -t 20) >/dev/null 2>&1 || true
+        # The outer braces hush the shell itself, which tells of a QEMU that aborts.
+        { (STTCP_ACCEL=kvm boot "$dir" -j job -t 20) || true; } >/dev/null 2>&1
         if [[ $(cat "$dir/share/status" 2>/dev/null) == 0 ]]; then echo kvm; else echo tcg; fi >"$answer.new"
         mv "$answer.new" "$answer"
         rm -r "$dir"
