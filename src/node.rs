@@ -6,7 +6,7 @@ use crate::engine::config::Services;
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::emit::{emit, MAX_PACKET};
-use crate::engine::message::{Close, Kind as Datagram, Record};
+use crate::engine::message::{Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Role, State};
 use crate::engine::time::{earliest, Instant};
 use crate::engine::wire::{Flags, Flow, Segment};
@@ -19,7 +19,7 @@ use crate::sys::show::Show;
 use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
 use crate::sys::work::{Context, Run, Work};
-use crate::sys::{clock, socket};
+use crate::sys::{announce, clock, socket};
 use crate::table::{Entry, Kind, Table};
 use core::net::SocketAddr;
 use core::pin::Pin;
@@ -37,8 +37,8 @@ const TICK: Duration = Duration::from_millis(5);
 /// How long client segments wait for the primary's word about their connection.
 const PENDING: Duration = Duration::from_secs(1);
 
-/// How long a half-open connection may be without a request socket, as it is under SYN cookies.
-const HALF_OPEN: Duration = Duration::from_secs(5);
+/// Every so many sweeps the way to a client is warmed again.
+const WARM_EVERY: u64 = 8;
 
 /// The counters of a namespace.
 pub(crate) struct Counters([Atomic<u64>; Counter::ALL.len()]);
@@ -219,14 +219,8 @@ impl Node {
     }
 
     /// Carries out what the engine wants of a primary's connection; `false` if the connection is over. Any context, bucket locked.
-    pub(crate) fn carry_out_primary(
-        &self,
-        flow: &Flow,
-        ifindex: u32,
-        kind: &Kind,
-        actions: primary::Actions,
-    ) -> bool {
-        let Kind::Primary(connection) = kind else {
+    pub(crate) fn carry_out_primary(&self, entry: &Entry, actions: primary::Actions) -> bool {
+        let Kind::Primary(connection) = &entry.kind else {
             return true;
         };
         if let Some(counter) = actions.count {
@@ -237,21 +231,18 @@ impl Node {
         }
         if let Some(segment) = &actions.send {
             self.count(Counter::AcksReleased);
-            self.transmit(flow, segment);
+            self.transmit(&entry.flow, segment);
+        }
+        if actions.remove {
+            return false;
         }
         if let Some(at) = connection.poll_at() {
             self.wake_at(at);
         }
-        if actions.check_socket
-            && !connection.owes_last_ack()
-            && !self.has_socket(flow, ifindex, connection.has_ended())
-        {
-            if let Some(record) = connection.socket_gone() {
-                self.tell(&record);
-            }
-            return false;
+        !actions.check_socket || {
+            let actions = connection.on_socket(self.socket(&entry.flow, entry.ifindex));
+            self.carry_out_primary(entry, actions)
         }
-        true
     }
 
     /// Carries out what the engine wants of a shadow; `false` if the shadow is over. Any context, bucket locked.
@@ -293,27 +284,27 @@ impl Node {
         if let Some(at) = shadow.poll_at() {
             self.wake_at(at);
         }
-        if actions.check_socket
-            && !self.has_socket(&entry.flow, entry.ifindex, shadow.ends_in_time_wait())
-        {
-            let (record, counter) = shadow.socket_gone();
-            self.count(counter);
-            if let Some(record) = record {
-                self.tell(&record);
-            }
-            return false;
+        !actions.check_socket || {
+            let actions = shadow.on_socket(self.socket(&entry.flow, entry.ifindex));
+            self.carry_out_shadow(entry, actions)
         }
-        true
     }
 
-    /// Whether the kernel has a socket for the flow; if `ended`, one in TIME-WAIT does not count.
-    fn has_socket(&self, flow: &Flow, ifindex: u32, ended: bool) -> bool {
+    /// What the kernel has for a connection. Any context.
+    fn socket(&self, flow: &Flow, ifindex: u32) -> primary::Socket {
         let (local, remote) = (flow.service.to_socket_addr(), flow.client.to_socket_addr());
         match socket::lookup(self.net, local, remote, ifindex) {
-            None | Some(socket::State::Closed) => false,
-            Some(socket::State::TimeWait) => !ended,
-            Some(_) => true,
+            None | Some(socket::State::Closed) => primary::Socket::Gone,
+            Some(socket::State::TimeWait) => primary::Socket::TimeWait,
+            Some(_) => primary::Socket::Live,
         }
+    }
+
+    /// Has the link-layer address of the way to the client resolved: the first packet after a takeover must not wait for that.
+    pub(crate) fn warm(&self, flow: &Flow) {
+        let (from, to) = (flow.service.to_socket_addr(), flow.client.to_socket_addr());
+        // Without a route there is nothing to resolve, and the takeover will count what it cannot send.
+        let _ = announce::warm(self.net, from.ip(), to.ip());
     }
 
     /// Asks for a look at the table at `at`, a tick later at the earliest. Any context.
@@ -376,20 +367,17 @@ impl Node {
     /// What an earlier session left is void: a primary's connections go on alone, a backup's shadows end.
     fn end_session(&self, why: Counter) {
         let now = now();
-        self.table.retain(|entry| {
-            let (flow, ifindex) = (entry.flow, entry.ifindex);
-            match &mut entry.kind {
-                Kind::Primary(connection) => {
-                    let actions = connection.unprotect(why, now);
-                    self.carry_out_primary(&flow, ifindex, &entry.kind, actions)
-                }
-                Kind::Shadow(shadow) if !shadow.is_speaking() => {
-                    let actions = shadow.on_close(Close::Unprotected, now);
-                    entry.queue.clear();
-                    self.carry_out_shadow(entry, actions)
-                }
-                _ => true,
+        self.table.retain(|entry| match &mut entry.kind {
+            Kind::Primary(connection) => {
+                let actions = connection.unprotect(why, now);
+                self.carry_out_primary(entry, actions)
             }
+            Kind::Shadow(shadow) if !shadow.is_speaking() => {
+                let actions = shadow.abandon(now);
+                entry.queue.clear();
+                self.carry_out_shadow(entry, actions)
+            }
+            _ => true,
         });
     }
 
@@ -420,24 +408,18 @@ impl Node {
         }
     }
 
-    fn sweep_entry(&self, entry: &mut Entry, now: Instant) -> bool {
-        let (flow, ifindex) = (entry.flow, entry.ifindex);
+    /// `number` counts the sweeps.
+    fn sweep_entry(&self, entry: &mut Entry, now: Instant, number: u64) -> bool {
         match &mut entry.kind {
             Kind::Primary(connection) => {
-                let age = now.since(connection.created());
-                let young = connection.state() == primary::State::HalfOpen && age < HALF_OPEN
-                    || age < SWEEP;
-                let actions = primary::Actions {
-                    check_socket: !young,
-                    ..primary::Actions::default()
-                };
-                self.carry_out_primary(&flow, ifindex, &entry.kind, actions)
+                let actions = connection.sweep(now);
+                self.carry_out_primary(entry, actions)
             }
             Kind::Shadow(shadow) => {
-                let actions = shadow::Actions {
-                    check_socket: shadow.is_ready(),
-                    ..shadow::Actions::default()
-                };
+                if !shadow.is_speaking() && (shadow.id().0 ^ number) % WARM_EVERY == 0 {
+                    self.warm(&entry.flow);
+                }
+                let actions = shadow.sweep();
                 self.carry_out_shadow(entry, actions)
             }
             Kind::Pending(_) => true,
@@ -445,12 +427,11 @@ impl Node {
     }
 
     fn poll_entry(&self, entry: &mut Entry, now: Instant, next: &mut Option<Instant>) -> bool {
-        let (flow, ifindex) = (entry.flow, entry.ifindex);
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let keep = match &mut entry.kind {
             Kind::Primary(connection) if due(connection.poll_at()) => {
                 let actions = connection.poll(now);
-                self.carry_out_primary(&flow, ifindex, &entry.kind, actions)
+                self.carry_out_primary(entry, actions)
             }
             Kind::Shadow(shadow) if due(shadow.poll_at()) => {
                 let actions = shadow.poll(now);
@@ -516,9 +497,12 @@ impl Fire<HOUSEKEEPING> for Node {
         if sweep {
             self.next_sweep.store(now.after(SWEEP).as_nanos(), Relaxed);
         }
-        let mut next = Some(Instant::from_nanos(self.next_sweep.load(Relaxed)));
+        let next_sweep = self.next_sweep.load(Relaxed);
+        let number = next_sweep / SWEEP.as_nanos() as u64;
+        let mut next = Some(Instant::from_nanos(next_sweep));
         self.table.retain(|entry| {
-            self.poll_entry(entry, now, &mut next) && (!sweep || self.sweep_entry(entry, now))
+            self.poll_entry(entry, now, &mut next)
+                && (!sweep || self.sweep_entry(entry, now, number))
         });
         next.map(|at| at.max(now.after(TICK)).as_nanos())
     }

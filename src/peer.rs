@@ -130,6 +130,9 @@ impl Node {
                     return;
                 };
                 let Some(entry) = bucket.find_id(*id) else {
+                    if *why == Close::Unprotected {
+                        self.tell(&Record::Gone(*id, Gone::Ended));
+                    }
                     return;
                 };
                 if let Kind::Shadow(shadow) = &mut entry.kind {
@@ -180,8 +183,8 @@ impl Node {
             Record::Gone(_, why) => connection.on_gone(*why, now()),
             _ => return,
         };
-        let (flow, ifindex) = (entry.flow, entry.ifindex);
-        if !self.carry_out_primary(&flow, ifindex, &entry.kind, actions) {
+        let flow = entry.flow;
+        if !self.carry_out_primary(entry, actions) {
             bucket.remove(&flow);
         }
     }
@@ -234,12 +237,7 @@ impl Node {
         }
         self.count(Counter::ShadowsOpened);
         self.inject(&flow, &syn, ifindex);
-        // The first packet after a takeover must not wait for address resolution.
-        let _ = crate::sys::announce::warm(
-            self.net,
-            flow.service.to_socket_addr().ip(),
-            flow.client.to_socket_addr().ip(),
-        );
+        self.warm(&flow);
         if let Some(at) = poll_at {
             self.wake_at(at);
         }

@@ -208,8 +208,7 @@ impl Node {
         match &mut entry.kind {
             Kind::Primary(connection) => {
                 let actions = connection.on_client(segment, self.joined(), now());
-                let (flow, ifindex) = (entry.flow, entry.ifindex);
-                let keep = self.carry_out_primary(&flow, ifindex, &entry.kind, actions);
+                let keep = self.carry_out_primary(entry, actions);
                 (Verdict::Accept(skb), keep)
             }
             Kind::Shadow(shadow) => {

@@ -96,7 +96,6 @@ impl Node {
 
     fn send_known(&self, skb: SkBuff, entry: &mut Entry, packet: &Packet) -> (Verdict, bool) {
         let segment = &packet.segment;
-        let (flow, ifindex) = (entry.flow, entry.ifindex);
         match &mut entry.kind {
             Kind::Primary(connection) => {
                 if segment.flags.contains(Flags::SYN) {
@@ -104,7 +103,7 @@ impl Node {
                     return (pass(skb, &plain_handshake(segment).0), true);
                 }
                 let (decision, actions) = connection.on_server(segment, now());
-                let keep = self.carry_out_primary(&flow, ifindex, &entry.kind, actions);
+                let keep = self.carry_out_primary(entry, actions);
                 match decision {
                     Decision::Send(change) => (pass(skb, &change), keep),
                     Decision::Swallow => {

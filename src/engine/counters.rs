@@ -73,6 +73,8 @@ counters! {
     UnprotectedOptions => "unprotected_options",
     /// Connections not protected: no memory.
     UnprotectedNoMemory => "unprotected_no_memory",
+    /// Connections that went on unprotected though the backup did not confirm that their shadow was dropped (primary).
+    CloseUnconfirmed => "close_unconfirmed",
     /// Acknowledgements held back to what the backup has (primary).
     AcksGated => "acks_gated",
     /// Pure acknowledgements that gating had turned into duplicates, not sent (primary).

@@ -36,4 +36,5 @@ pub mod rewrite;
 pub mod seq;
 pub mod shadow;
 pub mod time;
+pub mod window;
 pub mod wire;

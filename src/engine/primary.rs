@@ -16,7 +16,8 @@
 //!
 //! From `Opening` on the acknowledgements to the client are *gated*: none passes what the backup has. So the client itself still
 //! has every byte that the backup lacks, and will send it again to whoever speaks for the service. This is the output commit of
-//! FT-TCP and of the routers' non-stop routing.
+//! FT-TCP and of the routers' non-stop routing. A connection that leaves its shadow behind stays gated until the backup has dropped the
+//! shadow: were it continued after bytes that it lacks had been acknowledged, the stream would have a hole.
 //!
 //! Sequence numbers here are the client's for what the client sends and the primary's for what the server sends: those on the wire.
 
@@ -25,6 +26,7 @@ use super::message::{Close, Gone, Open, Progress, Record};
 use super::rewrite::{Blank, Rewrite};
 use super::seq::SeqNumber;
 use super::time::{timestamp_ticks, Instant};
+use super::window::{ahead, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
 
@@ -32,7 +34,7 @@ use core::time::Duration;
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// How long an `Open` or `Query` waits for its answer before it is sent again.
+/// How long an `Open`, `Query` or `Close` waits for its answer before it is sent again.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// How long the backup may take to have its shadow.
@@ -41,8 +43,17 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an acknowledgement may be held back without any progress of the shadow.
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the backup may take to confirm that it dropped a shadow.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long after a reset or a last FIN the kernel is asked whether its socket is gone.
 const CHECK_AFTER: Duration = Duration::from_millis(10);
+
+/// How long a half-open connection may be without a request socket, as it is under SYN cookies.
+const HALF_OPEN: Duration = Duration::from_secs(5);
+
+/// How long any other new connection may be without a socket.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// Where a connection stands.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -78,6 +89,17 @@ pub enum Verdict {
     Swallow,
 }
 
+/// What the kernel has for a connection.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Socket {
+    /// A socket, or a request for one.
+    Live,
+    /// What remains of a socket after its end (RFC 9293, section 3.3.2).
+    TimeWait,
+    /// Nothing.
+    Gone,
+}
+
 /// What to do after an event that is no segment.
 #[derive(Copy, Clone, PartialEq, Debug, Default)]
 pub struct Actions {
@@ -87,8 +109,10 @@ pub struct Actions {
     pub send: Option<Segment>,
     /// Count this.
     pub count: Option<Counter>,
-    /// Ask the kernel whether the socket still exists, and call [`Connection::socket_gone`] if not.
+    /// Ask the kernel for its socket, and call [`Connection::on_socket`].
     pub check_socket: bool,
+    /// The connection is over; drop it.
+    pub remove: bool,
 }
 
 /// A connection of a protected service, seen from the primary.
@@ -126,10 +150,12 @@ pub struct Connection {
     snd_una: SeqNumber,
     /// The right edge of the window, as the stack last advertised it.
     edge: SeqNumber,
+    /// The same, as the client knows it.
+    window: Window,
     last_timestamps: Option<Timestamps>,
     client_fin: Option<SeqNumber>,
     server_fin: Option<SeqNumber>,
-    /// Since when the backup owes an answer: to the `Open`, or the bytes that are withheld.
+    /// Since when the backup owes an answer: to the `Open`, for the acknowledgement that is held back, or to the `Close`.
     waiting_since: Option<Instant>,
     next_retry: Instant,
     retry: Duration,
@@ -176,6 +202,7 @@ impl Connection {
             snd_nxt: SeqNumber::default(),
             snd_una: SeqNumber::default(),
             edge: next,
+            window: Window::new(next, 0),
             last_timestamps: None,
             client_fin: None,
             server_fin: None,
@@ -197,11 +224,6 @@ impl Connection {
         self.state
     }
 
-    /// Since when it is known.
-    pub fn created(&self) -> Instant {
-        self.created
-    }
-
     /// Client bytes that the stack acknowledged and the shadow has not.
     pub fn lag_in(&self) -> u32 {
         ahead(self.rcv_nxt, self.shadow_rcv)
@@ -221,7 +243,11 @@ impl Connection {
     }
 
     fn gated(&self) -> bool {
-        matches!(self.state, State::Opening | State::Protected)
+        match self.state {
+            State::HalfOpen => false,
+            State::Opening | State::Protected => true,
+            State::Unprotected(_) => self.waiting_since.is_some(),
+        }
     }
 
     /// A segment of the client, other than a SYN, on its way to the stack. `protectable` says whether there is a backup.
@@ -242,8 +268,7 @@ impl Connection {
             }
             if protectable {
                 self.state = State::Opening;
-                self.waiting_since = Some(now);
-                self.next_retry = now.after(self.retry);
+                self.wait(now);
                 actions.record = Some(Record::Open(self.open(now)));
             } else {
                 self.state = State::Unprotected(Counter::UnprotectedNoBackup);
@@ -283,6 +308,7 @@ impl Connection {
         self.last_timestamps = options.timestamps;
         self.syn_ack_at = Some(now);
         self.edge = syn_ack.ack + u32::from(syn_ack.window);
+        self.window = Window::new(self.edge, self.scale.map_or(0, |(_, own)| own));
     }
 
     /// A segment of the server, other than a SYN-ACK, on its way to the client.
@@ -306,30 +332,24 @@ impl Connection {
         self.last_timestamps = segment.options.timestamps;
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale());
         self.edge = self.edge.max(edge);
-        let mut verdict = Verdict::Send(Rewrite::default());
         let allowed = self.allowed();
-        if self.gated() && segment.ack > allowed {
+        if segment.ack > allowed {
             actions.count = Some(Counter::AcksGated);
-            rewrite.ack = Some(allowed);
-            rewrite.window = Some(self.window_for(allowed, edge));
-            if self.waiting_since.is_none() {
-                self.waiting_since = Some(now);
-                self.next_retry = now.after(self.retry);
-            }
+            self.wait(now);
             // What was an acknowledgement of new bytes would reach the client as a duplicate; three of them are a loss signal (RFC 5681, 3.2).
-            let pure = segment.is_pure_ack();
-            verdict = if pure && news && !new_data && allowed == self.acked {
+            if segment.is_pure_ack() && news && !new_data && allowed == self.acked {
                 actions.count = Some(Counter::AcksSwallowed);
-                Verdict::Swallow
-            } else {
-                Verdict::Send(rewrite)
-            };
+                self.check_end(now);
+                return (Verdict::Swallow, actions);
+            }
+            rewrite.ack = Some(allowed);
+            rewrite.window = Some(self.window.field(allowed, edge));
+        } else {
+            self.window.told(segment.ack, segment.window);
         }
-        if verdict != Verdict::Swallow {
-            self.acked = self.acked.max(segment.ack.min(allowed));
-        }
+        self.acked = self.acked.max(segment.ack.min(allowed));
         self.check_end(now);
-        (verdict, actions)
+        (Verdict::Send(rewrite), actions)
     }
 
     /// The shadow's progress. The first makes the connection protected.
@@ -358,7 +378,7 @@ impl Connection {
         actions
     }
 
-    /// The backup has no shadow of this connection.
+    /// The backup has no shadow of this connection, or none any longer.
     pub fn on_gone(&mut self, why: Gone, now: Instant) -> Actions {
         self.unprotect(
             match why {
@@ -371,21 +391,35 @@ impl Connection {
         )
     }
 
-    /// Goes on as plain TCP. What was held back is acknowledged at once.
+    /// Goes on as plain TCP, there being no shadow. What was held back is acknowledged at once.
     pub fn unprotect(&mut self, why: Counter, now: Instant) -> Actions {
         let mut actions = Actions::default();
         if !self.gated() {
             return actions;
         }
-        // A shadow that ended while its connection was ending is no failure.
-        let ending =
-            self.client_fin.is_some() || self.server_fin.is_some() || self.check_at.is_some();
+        if matches!(self.state, State::Opening | State::Protected) {
+            self.state = State::Unprotected(why);
+            // A shadow that ended while its connection was ending is no failure.
+            let ending =
+                self.client_fin.is_some() || self.server_fin.is_some() || self.check_at.is_some();
+            actions.count = (!ending || why != Counter::UnprotectedShadowGone).then_some(why);
+        }
+        self.waiting_since = None;
+        self.release(&mut actions, now);
+        actions
+    }
+
+    /// Leaves the shadow behind, and asks the backup to drop it.
+    fn leave(&mut self, why: Counter, now: Instant) -> Actions {
         self.state = State::Unprotected(why);
         self.waiting_since = None;
-        actions.record = Some(Record::Close(self.id, Close::Unprotected));
-        self.release(&mut actions, now);
-        actions.count = (!ending || why != Counter::UnprotectedShadowGone).then_some(why);
-        actions
+        self.retry = RETRY;
+        self.wait(now);
+        Actions {
+            record: Some(Record::Close(self.id, Close::Unprotected)),
+            count: Some(why),
+            ..Actions::default()
+        }
     }
 
     /// When [`Connection::poll`] wants to be called, if ever.
@@ -398,21 +432,26 @@ impl Connection {
     pub fn poll(&mut self, now: Instant) -> Actions {
         let mut actions = Actions::default();
         if let Some(since) = self.waiting_since.filter(|_| now >= self.next_retry) {
-            let opening = self.state == State::Opening;
-            let (limit, why) = if opening {
-                (OPEN_TIMEOUT, Counter::UnprotectedOpenTimeout)
-            } else {
-                (STALL_TIMEOUT, Counter::UnprotectedStalled)
-            };
-            if now.since(since) >= limit {
-                return self.unprotect(why, now);
-            }
+            let waited = now.since(since);
             self.retry = self.retry.saturating_mul(2);
             self.next_retry = now.after(self.retry);
-            actions.record = Some(if opening {
-                Record::Open(self.open(now))
-            } else {
-                Record::Query(self.id)
+            actions.record = Some(match self.state {
+                State::Opening if waited >= OPEN_TIMEOUT => {
+                    return self.leave(Counter::UnprotectedOpenTimeout, now)
+                }
+                State::Opening => Record::Open(self.open(now)),
+                State::Unprotected(why) if waited >= CLOSE_TIMEOUT => {
+                    // The service comes first.
+                    return Actions {
+                        count: Some(Counter::CloseUnconfirmed),
+                        ..self.unprotect(why, now)
+                    };
+                }
+                State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
+                _ if waited >= STALL_TIMEOUT => {
+                    return self.leave(Counter::UnprotectedStalled, now)
+                }
+                _ => Record::Query(self.id),
             });
         }
         if self.check_at.is_some_and(|at| now >= at) {
@@ -422,22 +461,47 @@ impl Connection {
         actions
     }
 
-    /// The kernel has no socket for this connection any longer; the caller drops it and tells the backup.
-    pub fn socket_gone(&self) -> Option<Record> {
-        self.gated().then_some(Record::Close(self.id, Close::Ended))
+    /// The time has come to compare the connection with the kernel's socket.
+    pub fn sweep(&self, now: Instant) -> Actions {
+        let patience = if self.state == State::HalfOpen {
+            HALF_OPEN
+        } else {
+            YOUNG
+        };
+        Actions {
+            check_socket: now.since(self.created) >= patience,
+            ..Actions::default()
+        }
+    }
+
+    /// What the kernel has for this connection.
+    pub fn on_socket(&self, socket: Socket) -> Actions {
+        let over = match socket {
+            Socket::Live => false,
+            Socket::TimeWait => self.has_ended(),
+            Socket::Gone => true,
+        };
+        if !over || self.owes_last_ack() {
+            return Actions::default();
+        }
+        Actions {
+            record: self.gated().then_some(Record::Close(self.id, Close::Ended)),
+            remove: true,
+            ..Actions::default()
+        }
     }
 
     /// Whether the client has yet to hear that its last bytes and its FIN have arrived, and only we can tell it: the socket may be gone
     /// when the shadow has them at last. Until then the client's repetitions must not meet a reset.
-    pub fn owes_last_ack(&self) -> bool {
+    fn owes_last_ack(&self) -> bool {
         self.gated()
             && self.client_fin.is_some()
             && self.server_fin.is_some()
             && self.acked < self.rcv_nxt
     }
 
-    /// Whether the connection has ended in both directions and both ends know it; the caller drops it.
-    pub fn has_ended(&self) -> bool {
+    /// Whether the connection has ended in both directions and both ends know it.
+    fn has_ended(&self) -> bool {
         matches!((self.client_fin, self.server_fin), (Some(client), Some(server))
             if self.acked >= client && self.snd_una >= server)
     }
@@ -469,7 +533,7 @@ impl Connection {
                 seq: self.snd_nxt,
                 ack: allowed,
                 flags: Flags::ACK,
-                window: self.window_for(allowed, self.edge),
+                window: self.window.field(allowed, self.edge),
                 options: Options {
                     timestamps: self.last_timestamps,
                     ..Options::default()
@@ -477,20 +541,22 @@ impl Connection {
                 ..Segment::default()
             });
         }
-        if self.gated() && self.rcv_nxt > allowed && self.waiting_since.is_none() {
-            self.waiting_since = Some(now);
-            self.next_retry = now.after(self.retry);
+        if self.rcv_nxt > allowed {
+            self.wait(now);
         }
         self.check_end(now);
     }
 
-    fn own_scale(&self) -> u8 {
-        self.scale.map_or(0, |(_, own)| own)
+    /// The backup owes an answer from now on, if not for longer.
+    fn wait(&mut self, now: Instant) {
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+            self.next_retry = now.after(self.retry);
+        }
     }
 
-    /// The window field that keeps the right edge where the stack put it, for a lower acknowledgement.
-    fn window_for(&self, ack: SeqNumber, edge: SeqNumber) -> u16 {
-        u16::try_from(ahead(edge, ack) >> self.own_scale()).unwrap_or(u16::MAX)
+    fn own_scale(&self) -> u8 {
+        self.scale.map_or(0, |(_, own)| own)
     }
 
     fn open(&self, now: Instant) -> Open {
@@ -532,9 +598,4 @@ pub fn plain_handshake(segment: &Segment) -> (Rewrite, [Option<Counter>; 3]) {
             clear_ae.then_some(Counter::AccurateEcnCleared),
         ],
     )
-}
-
-/// How far `a` is ahead of `b`; zero if it is not.
-pub(super) fn ahead(a: SeqNumber, b: SeqNumber) -> u32 {
-    u32::try_from(a.since(b)).unwrap_or(0)
 }

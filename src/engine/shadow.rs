@@ -10,10 +10,11 @@
 
 use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record};
-use super::primary::{ahead, ConnectionId};
+use super::primary::{ConnectionId, Socket};
 use super::rewrite::{Rewrite, SackRewrite};
 use super::seq::{Delta, SeqNumber};
 use super::time::{earliest, timestamp_ticks, Instant};
+use super::window::{ahead, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
 
@@ -80,7 +81,7 @@ pub struct Actions {
     pub release_queue: bool,
     /// Free held segments up to this sequence number of the primary.
     pub release_held: Option<SeqNumber>,
-    /// Ask the kernel whether the socket still exists, and call [`Shadow::socket_gone`] if not.
+    /// Ask the kernel for its socket, and call [`Shadow::on_socket`].
     pub check_socket: bool,
     /// The shadow is over; drop it.
     pub remove: bool,
@@ -115,6 +116,8 @@ pub struct Shadow {
     rcv_nxt: SeqNumber,
     reported: SeqNumber,
     window: u16,
+    /// What the client was told of the window since the takeover.
+    told: Option<Window>,
     /// The end of what the client sent, client's numbers.
     client_nxt: SeqNumber,
     /// The highest acknowledgement of the client, primary's numbers.
@@ -151,6 +154,7 @@ impl Shadow {
             rcv_nxt: next,
             reported: next,
             window: 0,
+            told: None,
             client_nxt: next,
             client_ack: open.primary_isn + 1,
             client_window: open.window,
@@ -445,11 +449,21 @@ impl Shadow {
                 }
             }
             Close::Unprotected => {
-                actions = self.doom(now);
-                actions.count = Some(Counter::ShadowsAbandoned);
+                if self.state != State::Doomed {
+                    actions = self.abandon(now);
+                }
+                actions.record = Some(Record::Gone(self.id, Gone::Ended));
             }
         }
         actions
+    }
+
+    /// Ends the shadow because the primary does not protect its connection any longer.
+    pub fn abandon(&mut self, now: Instant) -> Actions {
+        Actions {
+            count: Some(Counter::ShadowsAbandoned),
+            ..self.doom(now)
+        }
     }
 
     /// Ends the shadow now: a reset of the client's, at the place where the stack will believe it (RFC 5961, section 3.2).
@@ -465,21 +479,32 @@ impl Shadow {
         actions
     }
 
-    /// The kernel has no socket for this shadow any longer; the caller drops it. The record tells the primary of an untimely end.
-    pub fn socket_gone(&self) -> (Option<Record>, Counter) {
-        match self.state {
-            State::Established | State::Opening if !self.speaking => (
-                Some(Record::Gone(self.id, Gone::Ended)),
-                Counter::ShadowsFinished,
-            ),
-            _ => (None, Counter::ShadowsFinished),
+    /// The time has come to compare the shadow with the kernel's socket.
+    pub fn sweep(&self) -> Actions {
+        Actions {
+            check_socket: self.is_ready(),
+            ..Actions::default()
         }
     }
 
-    /// Whether a socket that the kernel keeps only in TIME-WAIT is of no more use to the shadow: once it speaks, that socket's answers
-    /// need translation.
-    pub fn ends_in_time_wait(&self) -> bool {
-        !self.speaking
+    /// What the kernel has for this shadow. The primary is told of an untimely end.
+    pub fn on_socket(&self, socket: Socket) -> Actions {
+        let over = match socket {
+            Socket::Live => false,
+            // Once the shadow speaks, the answers of a socket in TIME-WAIT need translation.
+            Socket::TimeWait => !self.speaking,
+            Socket::Gone => true,
+        };
+        if !over {
+            return Actions::default();
+        }
+        let untimely = !self.speaking && matches!(self.state, State::Opening | State::Established);
+        Actions {
+            record: untimely.then_some(Record::Gone(self.id, Gone::Ended)),
+            remove: true,
+            count: Some(Counter::ShadowsFinished),
+            ..Actions::default()
+        }
     }
 
     /// When [`Shadow::poll`] wants to be called, if ever.
@@ -554,7 +579,7 @@ impl Shadow {
     pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Rewrite {
         let mut rewrite = self.outward(segment);
         rewrite.ack = Some(self.rcv_nxt);
-        rewrite.window = Some(self.outward_window(self.window));
+        rewrite.window = Some(self.outward_window(self.rcv_nxt, self.window));
         if rewrite.tsval.is_some() {
             rewrite.tsval = Some(self.outward_clock(self.clock_at(now)));
         }
@@ -569,7 +594,7 @@ impl Shadow {
     fn outward(&mut self, segment: &Segment) -> Rewrite {
         Rewrite {
             seq: Some(segment.seq + self.delta),
-            window: Some(self.outward_window(segment.window)),
+            window: Some(self.outward_window(segment.ack, segment.window)),
             tsval: segment
                 .options
                 .timestamps
@@ -579,9 +604,12 @@ impl Shadow {
     }
 
     /// `field` counts in units of the local stack's scale; the client reads it in the primary's.
-    fn outward_window(&self, field: u16) -> u16 {
+    fn outward_window(&mut self, ack: SeqNumber, field: u16) -> u16 {
         let scale = self.open.window_scale.map_or(0, |(_, primary)| primary);
-        u16::try_from((u32::from(field) << self.own_scale) >> scale).unwrap_or(u16::MAX)
+        let edge = ack + (u32::from(field) << self.own_scale);
+        self.told
+            .get_or_insert(Window::new(ack, scale))
+            .field(ack, edge)
     }
 
     /// The client drops a segment whose timestamp is older than one it has seen (RFC 7323, section 5). Two hosts' clocks drift apart, so
@@ -671,7 +699,7 @@ impl Shadow {
             seq,
             ack: self.rcv_nxt,
             flags: flags | Flags::ACK,
-            window: self.outward_window(self.window),
+            window: self.outward_window(self.rcv_nxt, self.window),
             options: Options {
                 timestamps,
                 ..Options::default()

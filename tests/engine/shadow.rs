@@ -11,7 +11,7 @@ use script::{
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record},
-    primary::ConnectionId,
+    primary::{ConnectionId, Socket},
     rewrite::{Rewrite, SackRewrite},
     seq::{Delta, SeqNumber},
     shadow::{Actions, Inbound, Outbound, Shadow},
@@ -516,7 +516,8 @@ fn connection_that_ended_ends_the_shadow() {
     assert_eq!(actions.count, Some(Counter::ShadowsOverdue));
     assert!(actions.inject.unwrap().flags.contains(Flags::RST));
     assert_eq!(shadow.state_name(), "doomed");
-    assert_eq!(shadow.socket_gone(), (None, Counter::ShadowsFinished));
+    let gone = shadow.on_socket(Socket::Gone);
+    assert_eq!((gone.record, gone.remove), (None, true));
 }
 
 #[test]
@@ -535,6 +536,11 @@ fn unprotected_connection_dooms_its_shadow() {
     // At the very place where the stack expects it (RFC 5961, section 3.2).
     assert_eq!(actions.inject, Some(seg(c(30), p(0)).rst().window(64240)));
     assert_eq!(actions.count, Some(Counter::ShadowsAbandoned));
+    // The primary waits for this word, and asks again if it is lost.
+    assert_eq!(actions.record, Some(Record::Gone(ID, Gone::Ended)));
+    let actions = shadow.on_close(Close::Unprotected, ms(5));
+    assert_eq!(actions.record, Some(Record::Gone(ID, Gone::Ended)));
+    assert_eq!((actions.inject, actions.count), (None, None));
     // Until the socket is gone, the reset is repeated.
     for at in [15, 215, 415] {
         let (now, actions) = next(&mut shadow);
@@ -553,6 +559,7 @@ fn shadow_not_yet_there_is_just_dropped() {
     let actions = shadow.on_close(Close::Unprotected, ms(1));
     assert!(actions.remove);
     assert_eq!(actions.inject, None);
+    assert_eq!(actions.record, Some(Record::Gone(ID, Gone::Ended)));
 }
 
 #[test]
@@ -580,7 +587,9 @@ fn reset_of_the_client_is_for_the_stack_to_judge() {
     assert_eq!((now, actions.check_socket), (ms(15), true));
     // The stack did believe it.
     let gone = Some(Record::Gone(ID, Gone::Ended));
-    assert_eq!(shadow.socket_gone(), (gone, Counter::ShadowsFinished));
+    let actions = shadow.on_socket(Socket::Gone);
+    assert_eq!((actions.record, actions.remove), (gone, true));
+    assert_eq!(actions.count, Some(Counter::ShadowsFinished));
 }
 
 #[test]
@@ -597,9 +606,11 @@ fn reset_of_the_shadow_does_not_leave_the_host() {
 #[test]
 fn end_of_a_migrated_connection_is_no_news_for_the_peer() {
     let shadow = speaking();
-    assert_eq!(shadow.socket_gone(), (None, Counter::ShadowsFinished));
-    assert!(!shadow.ends_in_time_wait());
-    assert!(established().ends_in_time_wait());
+    let actions = shadow.on_socket(Socket::Gone);
+    assert_eq!((actions.record, actions.remove), (None, true));
+    // Its answers out of TIME-WAIT need translation; those of a silent shadow nobody gets.
+    assert!(!shadow.on_socket(Socket::TimeWait).remove);
+    assert!(established().on_socket(Socket::TimeWait).remove);
 }
 
 #[test]
