@@ -17,49 +17,44 @@ pub(crate) const CONNECTIONS: u64 = 0;
 pub(crate) const COUNTERS: u64 = 1;
 
 impl Report<CONNECTIONS> for Shared {
-    /// A heading, then the buckets.
     fn positions(&self) -> usize {
-        BUCKETS + 1
+        BUCKETS
     }
 
     fn show(&self, position: usize, out: &SeqFile) {
-        let Some(index) = position.checked_sub(1) else {
-            seq_print!(out, "client service state lag_in lag_out held reason\n");
-            return;
-        };
         let Some(node) = self.node() else { return };
-        let Some(mut bucket) = node.table.lock_index(index) else {
+        let Some(mut bucket) = node.table.lock_index(position) else {
             return;
         };
         bucket.retain(|entry| {
-            let (state, lag_in, lag_out, held, reason) = match &entry.kind {
+            let mut reason = None;
+            let (state, lag_in, lag_out, held) = match &entry.kind {
                 Kind::Primary(connection) => match connection.state() {
                     // The handshake may never end: no connection yet.
                     State::HalfOpen => return true,
-                    State::Unprotected(why) => ("unprotected", 0, 0, 0, why.name()),
-                    state => (
-                        state.name(),
-                        connection.lag_in(),
-                        connection.lag_out(),
-                        0,
-                        "-",
-                    ),
+                    state @ State::Unprotected(why) => {
+                        reason = Some(why);
+                        (state.name(), 0, 0, 0)
+                    }
+                    state => (state.name(), connection.lag_in(), connection.lag_out(), 0),
                 },
                 Kind::Shadow(shadow) => (
                     shadow.state_name(),
                     shadow.lag_in(),
                     shadow.lag_out(),
                     entry.queue.len(),
-                    "-",
                 ),
-                Kind::Pending(_) => ("pending", 0, 0, entry.queue.len(), "-"),
+                Kind::Pending(_) => ("pending", 0, 0, entry.queue.len()),
             };
+            let (client, service) = (Show(entry.flow.client), Show(entry.flow.service));
             seq_print!(
                 out,
-                "{} {} {state} {lag_in} {lag_out} {held} {reason}\n",
-                Show(entry.flow.client),
-                Show(entry.flow.service)
+                "{client} {service} {state} lag_in={lag_in} lag_out={lag_out} held={held}"
             );
+            if let Some(why) = reason {
+                seq_print!(out, " reason={}", why.name());
+            }
+            seq_print!(out, "\n");
             true
         });
     }

@@ -15,11 +15,7 @@ use core::{
     ptr::{self, NonNull},
     slice,
 };
-use kernel::{
-    error::to_result,
-    prelude::*,
-    sync::rcu,
-};
+use kernel::{error::to_result, prelude::*, sync::rcu};
 
 /// Where a packet is looked at, for [`SkBuff::verify_checksum`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@
 INTERVAL=500
 begin
 
-no_connections() { [ "$(ip netns exec "$1" cat /proc/net/sttcp | wc -l)" -le 1 ]; }
+no_connections() { [ "$(ip netns exec "$1" cat /proc/net/sttcp | wc -l)" -eq 0 ]; }
 no_sockets() { [ -z "$(ip netns exec "$1" ss -Htan state connected exclude time-wait)" ]; }
 
 goes "2,000 connections, every ending" client ends --to "$(target 4)" --connections 10 --repeat 100
