@@ -29,7 +29,7 @@ extract() {
     say "building the guest image ..."
     sources | mmdebstrap --variant=extract --format=directory --include="${packages[*]}" \
         --aptopt='APT::Install-Recommends "false"' "$STTCP_SUITE" "$root" - >"$log" 2>&1 ||
-        die "mmdebstrap failed: $(grep -E '^E:|error' "$log" | tail -1) (whole log: $log)"
+        die "mmdebstrap failed, check the network and apt's sources: $(grep -E '^[EW]:|error' "$log" | head -1) (whole log: $log)"
     copy_modules "$kernel" "$release" "$dir"
     trim "$root"
     configure "$root"

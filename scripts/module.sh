@@ -4,6 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+need_root
 kdir=$("$STTCP_TOP/scripts/kerneltree.sh")
 localversion=$("$STTCP_TOP/scripts/kerneltree.sh" localversion)
 out=$(realpath -m "${OUT:-$STTCP_TOP/build/module}")

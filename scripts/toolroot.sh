@@ -23,7 +23,7 @@ build() {
         --dpkgopt='path-exclude=/usr/share/locale/*' --customize-hook='rm -rf "$1"/var/cache/apt/archives/*.deb' \
         --skip=cleanup/apt/lists --customize-hook='rm -rf "$1"/var/lib/apt/lists/*' \
         "$STTCP_SUITE" "$1" - >"$log" 2>&1 ||
-        die "mmdebstrap failed: $(grep -E '^E:|error' "$log" | tail -1) (whole log: $log)"
+        die "mmdebstrap failed, check the network and apt's sources: $(grep -E '^[EW]:|error' "$log" | head -1) (whole log: $log)"
     rm "$log"
 }
 
