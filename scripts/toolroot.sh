@@ -27,5 +27,6 @@ build() {
     rm "$log"
 }
 
-need mmdebstrap debian-archive-keyring
+# ca-certificates: chroot.sh lends the host's to what runs inside.
+need mmdebstrap debian-archive-keyring ca-certificates
 artefact toolroot "$(key "$(declare -f build)" "${packages[*]}")" build
