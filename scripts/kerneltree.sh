@@ -10,6 +10,7 @@ set -euo pipefail
 prepare() {
     local dir=$1 kernel=$2 release=$3 localversion=$4 log=$1.log
     need_disk 8
+    need xz-utils
     say "unpacking the source of kernel $release ..."
     tar -xf "$kernel/source.tar.xz" -C "$dir" --strip-components=1
     cp "$kernel/config" "$dir/.config"

@@ -28,12 +28,18 @@ impl Handler for Node {
         match self.see(&mut skb, false) {
             Seen::Segment(packet) => self.send_segment(skb, &packet),
             Seen::Other if self.speaks() => Verdict::Accept(skb),
-            Seen::Other => self.send_neighbour(skb),
+            Seen::Other if self.claims_service(&mut skb) => {
+                self.mute(skb, Counter::NeighbourMuted)
+            }
+            Seen::Other => Verdict::Accept(skb),
             Seen::Bad(malformed) if self.speaks() => {
                 self.count_malformed(malformed);
                 Verdict::Accept(skb)
             }
             Seen::Address if self.speaks() => Verdict::Accept(skb),
+            Seen::Address if self.claims_service(&mut skb) => {
+                self.mute(skb, Counter::NeighbourMuted)
+            }
             Seen::Address | Seen::Bad(_) => self.mute(skb, Counter::OutputMuted),
         }
     }
@@ -60,18 +66,14 @@ impl Node {
         Verdict::Stolen
     }
 
-    /// A backup does not say in neighbour discovery that it has the service address (RFC 4861), nor use it to ask.
-    fn send_neighbour(&self, mut skb: SkBuff) -> Verdict {
-        let names_service = skb.header(HEADERS).is_some_and(|header| {
+    /// Whether a packet says in neighbour discovery that this host has the service address, or asks in its name (RFC 4861): a backup does not.
+    fn claims_service(&self, skb: &mut SkBuff) -> bool {
+        skb.header(HEADERS).is_some_and(|header| {
             peek(header)
                 .filter(|peek| peek.protocol == PROTOCOL_ICMPV6)
                 .and_then(|peek| ndisc::claimed(peek.source_addr, header.get(peek.l4_offset..)?))
                 .is_some_and(|addr| self.services.has_address(&addr))
-        });
-        if names_service {
-            return self.mute(skb, Counter::NeighbourMuted);
-        }
-        Verdict::Accept(skb)
+        })
     }
 
     /// A segment of a protected service.

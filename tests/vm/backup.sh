@@ -28,9 +28,9 @@ has_connections() { [[ $(connections "$1" "$2") -eq $3 ]]; }
 echo "KTAP version 1"
 pair_up || bail "the pair does not come up"
 
-talk echo echo --to "$VIP:7000" --think 5
+talk echo client echo --to "$VIP:7000" --think 5
 talking echo || bail "no echo"
-talk upload put --to "$VIP:7000" --think 5
+talk upload client put --to "$VIP:7000" --think 5
 talking upload || bail "no upload"
 check "two connections are protected" wait_until 10 has_connections primary protected 2
 check "the backup has their shadows" wait_until 10 has_connections backup shadow 2
@@ -43,7 +43,7 @@ check "and go on" wait_until 20 has_delivered $((begin + 20000))
 echo "# $(logged primary 'silent for')"
 
 reboot || bail "the backup does not come back"
-talk late echo --to "$VIP:7000" --think 5
+talk late client echo --to "$VIP:7000" --think 5
 talking late || bail "no second echo"
 check "the backup is back: a new connection is protected" wait_until 10 has_connections primary protected 1
 check "the old ones stay unprotected" has_connections primary unprotected 2
