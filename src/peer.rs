@@ -210,16 +210,12 @@ impl Node {
                     }
                     return;
                 }
-                Kind::Shadow(shadow) => {
-                    // An earlier connection between the same endpoints; its socket must make room.
-                    let actions = shadow.doom(now());
-                    let _ = self.carry_out_shadow(entry, actions);
-                }
                 Kind::Pending(_) => {
                     queue.append(&mut entry.queue);
                     ifindex = entry.ifindex;
                 }
-                Kind::Primary(_) => {}
+                // An earlier connection between the same endpoints. The new shadow finds its socket, if there still is one.
+                Kind::Shadow(_) | Kind::Primary(_) => {}
             }
             bucket.remove(&flow);
         }

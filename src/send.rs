@@ -28,9 +28,7 @@ impl Handler for Node {
         match self.see(&mut skb, false) {
             Seen::Segment(packet) => self.send_segment(skb, &packet),
             Seen::Other if self.speaks() => Verdict::Accept(skb),
-            Seen::Other if self.claims_service(&mut skb) => {
-                self.mute(skb, Counter::NeighbourMuted)
-            }
+            Seen::Other if self.claims_service(&mut skb) => self.mute(skb, Counter::NeighbourMuted),
             Seen::Other => Verdict::Accept(skb),
             Seen::Bad(malformed) if self.speaks() => {
                 self.count_malformed(malformed);

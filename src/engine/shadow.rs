@@ -129,6 +129,8 @@ pub struct Shadow {
     client_data_at: Option<Instant>,
     client_fin: bool,
     server_fin: bool,
+    /// What a socket of an earlier connection between the same endpoints expects next, client's numbers.
+    stale: Option<SeqNumber>,
     progress_at: Instant,
     check_at: Option<Instant>,
 }
@@ -163,6 +165,7 @@ impl Shadow {
             client_data_at: None,
             client_fin: false,
             server_fin: false,
+            stale: None,
             progress_at: now,
             check_at: Some(now.after(SYN_RETRY)),
         };
@@ -241,7 +244,13 @@ impl Shadow {
             };
         }
         if self.state == State::Opening {
-            return (Inbound::Queue, actions);
+            let ours = segment.flags == Flags::RST && self.stale == Some(segment.seq);
+            let inbound = if ours {
+                Inbound::Pass(Rewrite::default())
+            } else {
+                Inbound::Queue
+            };
+            return (inbound, actions);
         }
         if !self.is_plausible(segment) {
             return (Inbound::Drop(Counter::StrayIn), actions);
@@ -315,7 +324,18 @@ impl Shadow {
         if segment.flags.contains(Flags::SYN) {
             return (Outbound::Swallow, self.on_syn_ack(segment, now));
         }
-        if self.state == State::Opening || !segment.flags.contains(Flags::ACK) {
+        if !segment.flags.contains(Flags::ACK) {
+            return (Outbound::Swallow, actions);
+        }
+        if self.state == State::Opening {
+            // A socket of an earlier connection answers. A client in SYN-SENT resets it (RFC 9293, section 3.10.7.3), and tries again.
+            self.stale = Some(segment.ack);
+            self.check_at = Some(now.after(CHECK_AFTER));
+            actions.inject = Some(Segment {
+                seq: segment.ack,
+                flags: Flags::RST,
+                ..Segment::default()
+            });
             return (Outbound::Swallow, actions);
         }
         if segment.ack > self.rcv_nxt {

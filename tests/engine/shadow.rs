@@ -630,3 +630,25 @@ fn reset_of_a_migrated_connection_is_the_clients_kind() {
     let reset = shadow.reset(ms(3));
     assert_eq!(reset, seg(p(30), c(100)).rst());
 }
+
+#[test]
+fn socket_of_an_earlier_connection_makes_room() {
+    let (mut shadow, syn) = Shadow::open(&plain_open(), ms(0));
+    // It does not know the SYN, and says what it expects.
+    let (outbound, actions) = shadow.on_output(&seg(s(500), c(77)), ms(1));
+    assert_eq!(outbound, Outbound::Swallow);
+    let reset = actions.inject.unwrap();
+    assert_eq!((reset.seq, reset.flags), (c(77), Flags::RST));
+    let (inbound, _) = shadow.on_client(&reset, ms(1));
+    assert_eq!(inbound, Inbound::Pass(Rewrite::default()));
+    // A reset at any other place is not ours, and waits like every segment of the client.
+    let other = Segment {
+        seq: c(78),
+        ..reset
+    };
+    assert_eq!(shadow.on_client(&other, ms(1)).0, Inbound::Queue);
+    // The way is free for the SYN.
+    let (now, actions) = next(&mut shadow);
+    assert_eq!((now, actions.inject), (ms(11), Some(syn)));
+    assert!(!shadow.is_ready());
+}
