@@ -116,7 +116,9 @@ pub struct Shadow {
     rcv_nxt: SeqNumber,
     reported: SeqNumber,
     window: u16,
-    /// What the client was told of the window since the takeover.
+    /// What the client was told, since the takeover, of its bytes that have arrived.
+    acked: SeqNumber,
+    /// And of the window.
     told: Option<Window>,
     /// The end of what the client sent, client's numbers.
     client_nxt: SeqNumber,
@@ -156,6 +158,7 @@ impl Shadow {
             rcv_nxt: next,
             reported: next,
             window: 0,
+            acked: next,
             told: None,
             client_nxt: next,
             client_ack: open.primary_isn + 1,
@@ -357,6 +360,10 @@ impl Shadow {
             // The client has it from the primary; only the shadow has not heard that.
             actions.inject = Some(self.client_segment(Flags::ACK));
             actions.count = Some(Counter::AcksInjected);
+            if self.speaking && segment.ack > self.acked {
+                // What it acknowledges is news all the same.
+                actions.send = Some(self.server_segment(Flags::ACK, now));
+            }
             return (Outbound::Swallow, actions);
         }
         if self.speaking {
@@ -598,6 +605,7 @@ impl Shadow {
     /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement, window and timestamp.
     pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Rewrite {
         let mut rewrite = self.outward(segment);
+        self.acked = self.acked.max(self.rcv_nxt);
         rewrite.ack = Some(self.rcv_nxt);
         rewrite.window = Some(self.outward_window(self.rcv_nxt, self.window));
         if rewrite.tsval.is_some() {
@@ -611,9 +619,18 @@ impl Shadow {
         self.server_segment(Flags::RST, now)
     }
 
+    /// A shadow that is behind has sent less than the client has from the primary. What lies wholly before that the client drops,
+    /// acknowledgement and all (RFC 9293, section 3.10.7.4), so an acknowledgement moves up. One of a shadow in step stays where it
+    /// is: it may be a keep-alive probe, which is to be unacceptable.
     fn outward(&mut self, segment: &Segment) -> Rewrite {
+        self.acked = self.acked.max(segment.ack);
+        let behind = self.snd_nxt + self.delta < self.client_ack;
         Rewrite {
-            seq: Some(segment.seq + self.delta),
+            seq: Some(if behind && segment.is_empty() {
+                self.client_ack
+            } else {
+                segment.seq + self.delta
+            }),
             window: Some(self.outward_window(segment.ack, segment.window)),
             tsval: segment
                 .options
@@ -710,6 +727,7 @@ impl Shadow {
     fn server_segment(&mut self, flags: Flags, now: Instant) -> Segment {
         // Behind a hole of ours the client would take a higher number for lost data: what it has acknowledged is always in its window.
         let seq = (self.snd_nxt + self.delta).max(self.client_ack);
+        self.acked = self.acked.max(self.rcv_nxt);
         let tsval = self.clock_at(now);
         let timestamps = self.open.timestamps.map(|_| Timestamps {
             tsval: self.outward_clock(tsval),

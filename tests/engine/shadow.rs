@@ -652,3 +652,34 @@ fn socket_of_an_earlier_connection_makes_room() {
     assert_eq!((now, actions.inject), (ms(11), Some(syn)));
     assert!(!shadow.is_ready());
 }
+
+#[test]
+fn acknowledgement_of_a_shadow_that_is_behind_is_put_where_the_client_takes_it() {
+    let mut shadow = speaking();
+    // The client has 1000 bytes of the primary, of which the shadow has sent 300.
+    sent(shadow.on_output(&seg(s(0), c(0)).data(300), ms(2)));
+    shadow.on_client(&seg(c(0), p(1000)).data(10), ms(3));
+    let rewrite = sent(shadow.on_output(&seg(s(300), c(10)), ms(4)));
+    assert_eq!((rewrite.seq, rewrite.ack), (Some(p(1000)), None));
+    // Data that the client has is not sent; what it acknowledges is, if it is news.
+    let (outbound, actions) = shadow.on_output(&seg(s(300), c(10)).data(200), ms(5));
+    assert_eq!((outbound, actions.send), (Outbound::Swallow, None));
+    let (outbound, actions) = shadow.on_output(&seg(s(500), c(20)).data(200), ms(6));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert_eq!(actions.send, Some(seg(p(1000), c(20))));
+    // Data that reaches beyond goes out as it is.
+    let rewrite = sent(shadow.on_output(&seg(s(700), c(20)).data(500), ms(7)));
+    assert_eq!(rewrite.seq, Some(p(700)));
+    // In step again: a keep-alive probe stays a byte behind, or nobody would answer it.
+    shadow.on_client(&seg(c(20), p(1200)), ms(8));
+    let rewrite = sent(shadow.on_output(&seg(s(1199), c(20)), ms(9)));
+    assert_eq!(rewrite.seq, Some(p(1199)));
+}
+
+#[test]
+fn reset_of_a_shadow_that_is_behind_is_one_that_the_client_believes() {
+    let mut shadow = speaking();
+    shadow.on_client(&seg(c(0), p(1000)), ms(3));
+    let rewrite = sent(shadow.on_output(&seg(s(0), c(0)).rst(), ms(4)));
+    assert_eq!(rewrite.seq, Some(p(1000)));
+}
