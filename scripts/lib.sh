@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What every script here shares: messages, the cache, host packages, Debian's mirror.
+# What every script here shares: messages, tests by name, the cache, host packages, Debian's mirror.
 # Source it after `set -euo pipefail`.
 
 # A failure inside "$(...)" must count as well.
@@ -20,6 +20,20 @@ say() {
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 1
+}
+
+# pick DIR [NAME...]: the tests of DIR to run, a line each: those named, or else those of TESTS="NAME ...", or else all.
+pick() {
+    local dir=$1 tests name
+    read -ra tests <<<"${*:2}"
+    [[ ${#tests[@]} -gt 0 ]] || read -ra tests <<<"${TESTS-}"
+    if [[ ${#tests[@]} -eq 0 ]]; then
+        mapfile -t tests < <(find "$dir" -name '*.sh' ! -name lib.sh -printf '%f\n' | sed 's/\.sh$//' | sort)
+    fi
+    for name in "${tests[@]}"; do
+        [[ -f $dir/$name.sh ]] || die "no test $dir/$name.sh"
+    done
+    printf '%s\n' "${tests[@]}"
 }
 
 # key WORD...: a short name for what an artefact is made from. A word that names a file stands for its content.

@@ -5,26 +5,20 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 cd "$STTCP_TOP"
-read -ra names <<<"${*:-${TESTS-}}"
-if [[ ${#names[@]} -eq 0 ]]; then
-    mapfile -t names < <(cd tests/netns && for file in *.sh; do [[ $file == lib.sh ]] || echo "${file%.sh}"; done)
-fi
-for name in "${names[@]}"; do
-    [[ -f tests/netns/$name.sh ]] || die "no test tests/netns/$name.sh"
-done
+names=$(pick tests/netns "$@")
 scripts/module.sh
 scripts/traffic.sh
 mkdir -p build/results
 share=$(mktemp -d)
 trap 'rm -rf "$share"' EXIT
 mkdir "$share/tests"
-cp -r tests/netns "$share/tests/"
+cp -r tests/netns tests/ktap.sh "$share/tests/"
 cp sttcp.ko build/sttcp-traffic tests/guest/netns-job "$share/"
-printf '%s\n' "${names[@]}" >"$share/names"
+printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
 for name in TAKEOVERS SEED INTERVAL LOADS; do
     [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
 done >"$share/env"
-say "booting a guest for: ${names[*]} ..."
+say "booting a guest for: ${names//$'\n'/ } ..."
 scripts/guest.sh -m "${STTCP_MEMORY:-3072}" -c "${STTCP_CPUS:-2}" -t "${STTCP_TIMEOUT:-3600}" -l build/results/netns.dmesg \
     -a "${STTCP_APPEND-}" "$share" netns-job

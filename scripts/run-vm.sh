@@ -5,19 +5,12 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 cd "$STTCP_TOP"
-read -ra names <<<"${*:-${TESTS-}}"
-if [[ ${#names[@]} -eq 0 ]]; then
-    mapfile -t names < <(shopt -s nullglob && cd tests/vm 2>/dev/null &&
-        for file in *.sh; do [[ $file == lib.sh ]] || echo "${file%.sh}"; done)
-fi
-for name in "${names[@]}"; do
-    [[ -f tests/vm/$name.sh ]] || die "no test tests/vm/$name.sh"
-done
+names=$(pick tests/vm "$@")
 scripts/module.sh
 scripts/traffic.sh
 mkdir -p build/results
 status=0
-for name in "${names[@]}"; do
+for name in $names; do
     echo "# begin $name"
     code=0
     STTCP_RESULTS=$STTCP_TOP/build/results/vm-$name timeout -k 20 "${STTCP_TEST_LIMIT:-900}" bash "tests/vm/$name.sh" </dev/null || code=$?

@@ -5,7 +5,7 @@
 
 . "$(dirname "$0")/lib.sh"
 ktap_begin
-module_load || exit 1
+module_load || bail "the module does not load"
 trap topology_down EXIT
 topology_up
 

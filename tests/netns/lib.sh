@@ -16,6 +16,8 @@
 #
 # Sourced by the tests beside it, which run in a guest as root and print KTAP. Wait for conditions, never for time alone.
 
+. "$(dirname "${BASH_SOURCE[0]}")/../ktap.sh"
+
 VIP4=10.0.0.100
 VIP6=fd00::100
 PORT=7000
@@ -29,36 +31,6 @@ WORK=$(mktemp -d)
 client() { ip netns exec client "$@"; }
 primary() { ip netns exec primary "$@"; }
 backup() { ip netns exec backup "$@"; }
-
-ktap_count=0 ktap_failed=0
-
-ktap_begin() { echo "KTAP version 1"; }
-
-# result STATUS TEXT
-result() {
-    ktap_count=$((ktap_count + 1))
-    if [ "$1" -eq 0 ]; then
-        echo "ok $ktap_count $2"
-    else
-        echo "not ok $ktap_count $2"
-        ktap_failed=$((ktap_failed + 1))
-    fi
-}
-
-ktap_end() {
-    echo "1..$ktap_count"
-    [ "$ktap_failed" -eq 0 ]
-}
-
-# wait_until SECONDS COMMAND...: polls until the command succeeds.
-wait_until() {
-    local end=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.05
-    done
-}
 
 # state HOST: what net.sttcp.state says there.
 state() { ip netns exec "$1" cat /proc/sys/net/sttcp/state; }
@@ -149,14 +121,8 @@ in_step() {
     fi
 }
 
-# settle: waits until one speaks and the other shadows it. (Not by wait_until: its variables must stay.)
-settle() {
-    local end=$((SECONDS + 20))
-    until in_step; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.05
-    done
-}
+# settle: waits until one speaks and the other shadows it.
+settle() { wait_until 20 in_step; }
 
 # rejoin: the cut host comes back, finds a later epoch, and becomes the backup of the other.
 rejoin() {
@@ -211,7 +177,7 @@ target() { [ "$1" = 4 ] && echo "$VIP4:${2:-$PORT}" || echo "[$VIP6]:${2:-$PORT}
 
 begin() {
     ktap_begin
-    module_load || { echo "Bail out! the module does not load"; exit 1; }
+    module_load || bail "the module does not load"
     trap topology_down EXIT
-    pair_up || { echo "Bail out! the pair does not come up"; exit 1; }
+    pair_up || bail "the pair does not come up"
 }

@@ -116,7 +116,7 @@ median() {
         awk '{ value[NR] = $1 } END { printf "%.0f", value[int((NR + 1) / 2)] }'
 }
 
-echo "KTAP version 1"
+ktap_begin
 pair_up || bail "the pair does not come up"
 for interval in $INTERVALS; do
     measure "$interval" echo echo --think 5

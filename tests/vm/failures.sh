@@ -40,7 +40,7 @@ survives() {
 panic() { on "$speaker" 'echo c >/proc/sysrq-trigger' || true; }
 power_off() { on "$speaker" 'echo o >/proc/sysrq-trigger; sleep 60' || true; }
 
-echo "KTAP version 1"
+ktap_begin
 pair_up || bail "the pair does not come up"
 
 survives "link down" unplug "$speaker"

@@ -7,6 +7,8 @@
 #
 # Source it after scripts/segment.sh. Wait for conditions, never for time alone.
 
+. "$STTCP_TOP/tests/ktap.sh"
+
 VIP=10.0.0.100
 SERVICE_MAC=03:00:00:00:00:64
 KEY=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
@@ -20,39 +22,6 @@ mkdir "$WORK"
 
 # Who speaks for the service and who is silent; each takeover swaps the two.
 speaker=primary silent=backup
-
-ktap_count=0 ktap_failed=0
-
-# result STATUS TEXT
-result() {
-    ktap_count=$((ktap_count + 1))
-    if [[ $1 -eq 0 ]]; then
-        echo "ok $ktap_count $2"
-    else
-        echo "not ok $ktap_count $2"
-        ktap_failed=$((ktap_failed + 1))
-    fi
-}
-
-ktap_end() {
-    echo "1..$ktap_count"
-    [[ $ktap_failed -eq 0 ]]
-}
-
-bail() {
-    echo "Bail out! $*"
-    exit 1
-}
-
-# wait_until SECONDS COMMAND...: polls until the command succeeds.
-wait_until() {
-    local end=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [[ $SECONDS -lt $end ]] || return 1
-        sleep 0.05
-    done
-}
 
 # boot_guest NAME [OPTION...]
 boot_guest() {
