@@ -163,7 +163,7 @@ pub fn hold(
                     .expect("a thread for each connection")
             })
             .collect();
-        // This thread is the one that looks for the end.
+        // This thread is the one that looks for files.
         while run.look() && lanes.iter().any(|lane| !lane.is_finished()) {
             thread::sleep(Duration::from_millis(20));
         }
@@ -390,9 +390,7 @@ impl Connection<'_> {
                 Step::Go => {}
             }
             let full = self.send(socket)?;
-            if self.session.moved() {
-                self.mark.set(self.run);
-            }
+            self.mark.look(self.run, &mut self.session);
             let reached = match until {
                 Until::Over => false,
                 Until::Said => self.session.all_said(),

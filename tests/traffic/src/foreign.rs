@@ -365,9 +365,7 @@ impl<'a> Host<'a> {
         let socket = self.sockets.get_mut::<Socket>(open.handle);
         let mut busy = false;
         let result = open.serve(socket, now, self.run.stopped(), &mut busy);
-        if open.session.moved() {
-            lane.mark.set(self.run);
-        }
+        lane.mark.look(self.run, &mut open.session);
         let result = match result {
             Ok(false) => return busy,
             Ok(true) => {

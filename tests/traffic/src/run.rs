@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::pattern::Pattern;
 use crate::report::{Outcome, Report};
-use crate::session::{Failure, Plan};
+use crate::session::{Failure, Plan, Session};
 
 /// What to talk about, and for how long. Without --count, --bytes, --duration or --until-file it is one transaction.
 #[derive(Args, Clone, Debug)]
@@ -50,7 +50,8 @@ pub struct Talk {
     /// Fail a connection on which nothing moved for so long.
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub timeout: Duration,
-    /// Create this file once all parallel connections are up and their first bytes have come back.
+    /// Create this file once all parallel connections are up and their first bytes have come back. If it is removed, create
+    /// it again once more bytes have come back on each.
     #[arg(long, value_name = "PATH")]
     pub mark_file: Option<PathBuf>,
     /// Start no more transactions once this file exists.
@@ -129,7 +130,12 @@ pub struct Run {
     until_file: Option<PathBuf>,
     stopped: AtomicBool,
     mark_file: Option<PathBuf>,
-    /// Parallel connections that have not moved their first bytes.
+    /// Whether the mark file was created, and not yet found removed.
+    marked: AtomicBool,
+    /// How often it was found removed.
+    round: AtomicU64,
+    /// Parallel connections, and those of them that have moved no bytes in this round.
+    connections: u64,
     unmarked: AtomicU64,
     report: Mutex<Report>,
 }
@@ -144,6 +150,9 @@ impl Run {
             until_file: talk.until_file.clone(),
             stopped: AtomicBool::new(false),
             mark_file: talk.mark_file.clone(),
+            marked: AtomicBool::new(false),
+            round: AtomicU64::new(0),
+            connections: talk.connections,
             unmarked: AtomicU64::new(talk.connections),
             report: Mutex::new(Report {
                 pattern: pattern.into(),
@@ -165,14 +174,35 @@ impl Run {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Looks for the file that ends the run. Returns whether there is anything more to look for.
+    /// Looks for the file that ends the run, and whether the mark file was removed. Returns whether there is anything more
+    /// to look for.
     pub fn look(&self) -> bool {
-        match &self.until_file {
-            Some(path) if !self.stopped() => {
-                self.stopped.store(path.exists(), Ordering::Relaxed);
-                true
+        if self.stopped() {
+            return false;
+        }
+        if let Some(path) = &self.until_file {
+            self.stopped.store(path.exists(), Ordering::Relaxed);
+        }
+        if let Some(path) = &self.mark_file {
+            if self.marked.load(Ordering::Acquire) && !path.exists() {
+                self.marked.store(false, Ordering::Relaxed);
+                self.unmarked.store(self.connections, Ordering::Relaxed);
+                self.round.fetch_add(1, Ordering::Release);
             }
-            _ => false,
+        }
+        self.until_file.is_some() || self.mark_file.is_some()
+    }
+
+    /// One of the parallel connections moved bytes in this round.
+    fn mark(&self) {
+        if self.unmarked.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        if let Some(path) = &self.mark_file {
+            match File::create(path) {
+                Ok(_) => self.marked.store(true, Ordering::Release),
+                Err(error) => eprintln!("{}: {error}", path.display()),
+            }
         }
     }
 
@@ -194,29 +224,37 @@ impl Run {
     }
 }
 
-/// The place of one of the parallel connections, which counts once towards the mark file.
+/// The place of one of the parallel connections, which counts once in each round towards the mark file.
 #[derive(Default)]
 pub struct Mark {
+    round: u64,
     done: bool,
 }
 
 impl Mark {
-    /// The first bytes of this place moved.
-    pub fn set(&mut self, run: &Run) {
-        if std::mem::replace(&mut self.done, true) {
-            return;
+    /// Counts the place if `session`, the one that is open in it, moved bytes in this round.
+    pub fn look(&mut self, run: &Run, session: &mut Session) {
+        if self.new_round(run) {
+            session.forget_moved();
         }
-        if run.unmarked.fetch_sub(1, Ordering::Relaxed) == 1 {
-            if let Some(path) = &run.mark_file {
-                touch(path);
-            }
+        if session.moved() {
+            self.set(run);
         }
     }
-}
 
-fn touch(path: &Path) {
-    if let Err(error) = File::create(path) {
-        eprintln!("{}: {error}", path.display());
+    /// Counts the place: a connection in it ended right.
+    pub fn set(&mut self, run: &Run) {
+        self.new_round(run);
+        if !std::mem::replace(&mut self.done, true) {
+            run.mark();
+        }
+    }
+
+    fn new_round(&mut self, run: &Run) -> bool {
+        let round = run.round.load(Ordering::Acquire);
+        let new = std::mem::replace(&mut self.round, round) != round;
+        self.done &= !new;
+        new
     }
 }
 

@@ -214,6 +214,8 @@ pub struct Session {
     abrupt: bool,
     connected_after: Option<Duration>,
     began: Duration,
+    /// Bytes said and heard that do not count as moved.
+    before: (u64, u64),
 }
 
 impl Session {
@@ -235,6 +237,7 @@ impl Session {
             abrupt: false,
             connected_after: None,
             began: now,
+            before: (0, 0),
         }
     }
 
@@ -462,9 +465,15 @@ impl Session {
         self.phase = Phase::Over;
     }
 
-    /// Whether the first bytes moved, by which an uploading client means more than a socket buffer takes at once.
+    /// Whether bytes moved, by which an uploading client means more than a socket buffer takes at once.
     pub fn moved(&self) -> bool {
-        self.heard() > 0 || self.script.uploading() && self.said() >= 1 << 16
+        let (said, heard) = self.before;
+        self.heard() > heard || self.script.uploading() && self.said() - said >= 1 << 16
+    }
+
+    /// What moved so far counts no more.
+    pub fn forget_moved(&mut self) {
+        self.before = (self.said(), self.heard());
     }
 
     /// How long the handshake took, if it came to its end.
@@ -559,6 +568,19 @@ mod tests {
                 began: MS(20)
             }
         );
+    }
+
+    #[test]
+    fn what_moved_may_be_forgotten() {
+        let mut session = session(plan());
+        assert!(!session.moved());
+        echo(&mut session, 20, 20).unwrap();
+        assert!(session.moved());
+        session.forget_moved();
+        assert!(!session.moved());
+        session.step(MS(20), false).unwrap();
+        echo(&mut session, 30, 30).unwrap();
+        assert!(session.moved());
     }
 
     #[test]

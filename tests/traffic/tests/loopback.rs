@@ -2,8 +2,11 @@
 
 //! Client and server over the loopback device: every pattern passes, and fails when the server lies.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -143,4 +146,40 @@ fn a_server_that_stalls_is_a_pause_and_one_that_stays_away_a_timeout() {
     assert!((290.0..2000.0).contains(&pause), "{result}");
     let result = server.client("echo", &["--count", "5", "--timeout", "0.1"]);
     assert_eq!(result["reasons"]["timeout"], 1, "{result}");
+}
+
+#[test]
+fn a_removed_mark_file_comes_again_while_the_server_answers() {
+    let server = Server::new(&["--stall-at", "16K", "--stall", "600"]);
+    let dir = std::env::temp_dir().join(format!("sttcp-traffic-{}", std::process::id()));
+    fs::create_dir(&dir).unwrap();
+    let (mark, until) = (dir.join("mark"), dir.join("until"));
+    let mut client = Command::new(TRAFFIC)
+        .args(["client", "echo", "--to", &server.plain])
+        .args(["--connections", "3", "--think", "1", "--mark-file"])
+        .arg(&mark)
+        .arg("--until-file")
+        .arg(&until)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let marked = || {
+        let began = Instant::now();
+        while !mark.exists() && began.elapsed() < Duration::from_secs(5) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(mark.exists());
+        began.elapsed()
+    };
+    marked();
+    // A round is at least one transaction, so the server stalls in one of them.
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        fs::remove_file(&mark).unwrap();
+        slowest = slowest.max(marked());
+    }
+    fs::write(&until, "").unwrap();
+    assert!(client.wait().unwrap().success());
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(slowest > Duration::from_millis(200), "{slowest:?}");
 }
