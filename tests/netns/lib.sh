@@ -76,10 +76,8 @@ topology_down() {
 
 # configure HOST NUMBER PEER_NUMBER
 configure() {
-    set_control "$1" service "$VIP4:*,[$VIP6]:*" &&
-        set_control "$1" local "10.0.0.$2:7077" &&
-        set_control "$1" peer "10.0.0.$3:7077" &&
-        set_control "$1" key "$KEY"
+    ip netns exec "$1" sh -c "cd /proc/sys/net/sttcp && echo '$VIP4:*,[$VIP6]:*' >service &&
+        echo 10.0.0.$2:7077 >local && echo 10.0.0.$3:7077 >peer && echo $KEY >key"
 }
 
 serve() { # HOST
@@ -130,7 +128,12 @@ rejoin() {
     settle
 }
 
-# survives TEXT ARGUMENTS...: a client runs until after the primary was cut off at a random moment; every byte is checked by it.
+# ended PID; went_on_or_ended PID: the client made its mark again.
+ended() { ! kill -0 "$1" 2>/dev/null; }
+went_on_or_ended() { [ -e "$WORK/up" ] || ended "$1"; }
+
+# survives TEXT ARGUMENTS...: a client runs until after the primary was cut off at a random moment; every byte is checked by it, and
+# after the takeover bytes come on each of its connections.
 survives() {
     local text=$1 pid status
     shift
@@ -148,7 +151,12 @@ survives() {
     ip -n switch link set "to-$speaker" down
     wait_until 10 has_state "$silent" solo
     status=$?
-    sleep 0.3
+    rm -f "$WORK/up"
+    wait_until 20 went_on_or_ended $pid
+    if ended $pid || [ ! -e "$WORK/up" ]; then
+        status=1
+        echo "# not all connections went on after the takeover"
+    fi
     touch "$WORK/end"
     wait $pid || status=1
     rejoin || {

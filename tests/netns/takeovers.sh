@@ -17,9 +17,9 @@ for number in $(seq "${TAKEOVERS:-40}"); do
     case $((RANDOM % 6)) in
     0) mix=(echo --to "$to") ;;
     1) mix=(ask --to "$to") ;;
-    2) mix=(get --to "$to" --bytes 1M) connections=2 ;;
+    2) mix=(get --to "$to" --size 1M) connections=2 ;;
     3) mix=(greet --to "$(target $version $GREET)") ;;
-    4) mix=(put --to "$to" --bytes 256K) connections=2 ;;
+    4) mix=(put --to "$to" --size 256K) connections=2 ;;
     5) mix=(echo --to "$to" --mss 536) ;;
     esac
     survives "takeover $number: ${mix[*]} x$connections" client "${mix[@]}" --connections "$connections" --seed "$RANDOM"

@@ -19,10 +19,11 @@ for version in 4 6; do
     goes "IPv$version 200 parallel connections" client echo --to "$to" --connections 200 --count 5
     survives "IPv$version echo over a takeover" client echo --to "$to"
     survives "IPv$version interactive over a takeover" client ask --to "$to" --think 5
-    survives "IPv$version bulk download over a takeover" client get --to "$to" --bytes 4M
-    survives "IPv$version upload over a takeover" client put --to "$to" --bytes 1M
+    survives "IPv$version bulk download over a takeover" client get --to "$to" --size 4M
+    survives "IPv$version upload over a takeover" client put --to "$to" --size 1M
     survives "IPv$version server speaks first, over a takeover" client greet --to "$greet"
-    survives "IPv$version many small connections over a takeover" client churn --to "$to" --connections 2 --tolerate connect
+    # A connection whose primary dies between the handshake and the word of it to the backup is lost: see the README's limits.
+    survives "IPv$version many small connections over a takeover" client churn --to "$to" --connections 2 --tolerate connect,early
     survives "IPv$version 200 parallel connections over a takeover" client echo --to "$to" --connections 200 --think 500
 done
 ktap_end

@@ -12,7 +12,7 @@ over() {
     shift
     survives "$text: echo over IPv4" client echo --to "$(target 4)" "$@"
     survives "$text: interactive over IPv6" client ask --to "$(target 6)" "$@"
-    survives "$text: download over IPv4" client get --to "$(target 4)" --bytes 2M "$@"
+    survives "$text: download over IPv4" client get --to "$(target 4)" --size 2M "$@"
 }
 
 # with_sysctl NAME VALUE TEXT: the client's TCP is set so for a while.
