@@ -25,7 +25,7 @@ check() {
 connections() { on "$1" "awk '\$3 == \"$2\"' /proc/net/sttcp | wc -l"; }
 has_connections() { [[ $(connections "$1" "$2") -eq $3 ]]; }
 
-echo "KTAP version 1"
+ktap_begin
 pair_up || bail "the pair does not come up"
 
 talk echo client echo --to "$VIP:7000" --think 5
