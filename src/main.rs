@@ -13,7 +13,7 @@ mod peer;
 mod receive;
 mod report;
 mod send;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 mod sys;
 mod table;
 mod takeover;

@@ -18,7 +18,7 @@ use crate::sys::net::Net;
 use crate::sys::show::Show;
 use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
-use crate::sys::work::{Context, Run, Work};
+use crate::sys::work::{Run, Work};
 use crate::sys::{announce, clock, socket};
 use crate::table::{Entry, Kind, Table};
 use core::net::SocketAddr;
@@ -509,8 +509,6 @@ impl Fire<HOUSEKEEPING> for Node {
 }
 
 impl Run for Node {
-    const CONTEXT: Context = Context::Bh;
-
     fn work(&self) -> &Work {
         &self.flush
     }

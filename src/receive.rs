@@ -14,7 +14,7 @@ use crate::node::{now, Node};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Verdict;
 use crate::sys::pernet;
-use crate::sys::skb::{Hook, SkBuff, Tag};
+use crate::sys::skb::{SkBuff, Tag};
 use crate::sys::tracepoint::DataReady;
 use crate::table::{Bucket, Entry, Kind};
 use core::net::SocketAddr;
@@ -128,7 +128,7 @@ impl Node {
             Seen::Other | Seen::Address => return Verdict::Accept(skb),
         };
         self.count(Counter::SegmentsIn);
-        if !skb.verify_checksum(Hook::LocalIn, packet.ip_header_len, PROTOCOL_TCP) {
+        if !skb.verify_checksum(packet.ip_header_len, PROTOCOL_TCP) {
             self.count(Counter::BadChecksum);
             return Verdict::Drop(skb);
         }

@@ -42,11 +42,6 @@ bool sttcp_pskb_may_pull(struct sk_buff *skb, unsigned int len)
 	return pskb_may_pull(skb, len);
 }
 
-u8 sttcp_skb_pkt_type(const struct sk_buff *skb)
-{
-	return skb->pkt_type;
-}
-
 void sttcp_skb_set_pkt_type(struct sk_buff *skb, u8 type)
 {
 	skb->pkt_type = type;

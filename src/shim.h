@@ -16,12 +16,6 @@
 #include <net/net_namespace.h>
 #include <net/sock.h>
 
-/* Macros whose value bindgen cannot work out. */
-enum {
-	STTCP_LL_MAX_HEADER = LL_MAX_HEADER,
-	STTCP_GFP_ATOMIC = (__force int)GFP_ATOMIC,
-};
-
 /* Network namespaces. */
 void *sttcp_net_generic(const struct net *net, unsigned int id);
 struct proc_dir_entry *sttcp_proc_net(const struct net *net);
@@ -29,7 +23,6 @@ struct proc_dir_entry *sttcp_proc_net(const struct net *net);
 /* Packets. */
 struct sk_buff *sttcp_alloc_skb(unsigned int size);
 bool sttcp_pskb_may_pull(struct sk_buff *skb, unsigned int len);
-u8 sttcp_skb_pkt_type(const struct sk_buff *skb);
 void sttcp_skb_set_pkt_type(struct sk_buff *skb, u8 type);
 void sttcp_skb_set_ignore_df(struct sk_buff *skb);
 u8 sttcp_skb_ip_summed(const struct sk_buff *skb);

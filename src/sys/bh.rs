@@ -19,7 +19,6 @@ use kernel::{
 pub(crate) type BhLock<T> = Lock<T, BhBackend>;
 
 /// The evidence that a [`BhLock`] is held.
-#[allow(dead_code)]
 pub(crate) type BhGuard<'a, T> = Guard<'a, T, BhBackend>;
 
 /// `spin_lock_bh` and `spin_unlock_bh`.

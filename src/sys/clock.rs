@@ -13,17 +13,6 @@ pub(crate) fn monotonic_ns() -> u64 {
     unsafe { bindings::ktime_get() as u64 }
 }
 
-/// Milliseconds since boot, without time spent suspended (`CLOCK_MONOTONIC`).
-pub(crate) fn monotonic_ms() -> u64 {
-    monotonic_ns() / 1_000_000
-}
-
-/// Nanoseconds since 1970 (`CLOCK_REALTIME`); it may jump.
-pub(crate) fn realtime_ns() -> u64 {
-    // SAFETY: No requirement.
-    unsafe { bindings::ktime_get_with_offset(bindings::TK_OFFS_REAL) as u64 }
-}
-
 /// Fills `bytes` with numbers that nobody can guess.
 pub(crate) fn random_bytes(bytes: &mut [u8]) {
     // SAFETY: `bytes` is valid for writes of its length.

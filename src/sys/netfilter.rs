@@ -132,11 +132,11 @@ const COUNT: usize = 7;
 ///
 /// # Invariants
 ///
-/// All of `ops` are registered in `net`, and their `priv` points into `handler`.
+/// All of `ops` are registered in `net`, and their `priv` points into `_handler`.
 pub(crate) struct Hooks<H: Handler> {
     net: Net,
     ops: KBox<[bindings::nf_hook_ops; COUNT]>,
-    handler: Arc<H>,
+    _handler: Arc<H>,
 }
 
 // SAFETY: `ops` belongs to netfilter, which locks for itself; `Arc<H>` is `Send` as `H` is
@@ -178,12 +178,11 @@ impl<H: Handler> Hooks<H> {
             return Err(error);
         }
         // INVARIANT: Just registered.
-        Ok(Self { net, ops, handler })
-    }
-
-    /// The handler.
-    pub(crate) fn handler(&self) -> &Arc<H> {
-        &self.handler
+        Ok(Self {
+            net,
+            ops,
+            _handler: handler,
+        })
     }
 }
 

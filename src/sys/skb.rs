@@ -17,15 +17,6 @@ use core::{
 };
 use kernel::{error::to_result, prelude::*, sync::rcu};
 
-/// Where a packet is looked at, for [`SkBuff::verify_checksum`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Hook {
-    /// On its way in, before routing.
-    PreRouting,
-    /// On its way into the local stack.
-    LocalIn,
-}
-
 type Headers = bindings::sk_buff__bindgen_ty_4__bindgen_ty_2;
 
 /// A packet that we own, `struct sk_buff`. Dropping it frees it. Any context.
@@ -139,14 +130,6 @@ impl SkBuff {
         Some(skb)
     }
 
-    /// Another reference to the same data, with state of its own. Any context.
-    pub(crate) fn try_clone(&self) -> Option<Self> {
-        // SAFETY: The packet is valid; `skb_clone` only counts references on what they share.
-        let skb = unsafe { bindings::skb_clone(self.as_ptr(), bindings::STTCP_GFP_ATOMIC) };
-        // INVARIANT: `skb_clone` returns a packet that is ours.
-        NonNull::new(skb).map(Self)
-    }
-
     /// From `data` to the network header; not negative for packets that this module sees.
     fn network_offset(&self) -> Option<usize> {
         usize::from(self.headers().network_header).checked_sub(self.headroom())
@@ -158,11 +141,6 @@ impl SkBuff {
         (self.raw().len as usize).saturating_sub(offset)
     }
 
-    /// Bytes of memory that the packet accounts for.
-    pub(crate) fn truesize(&self) -> usize {
-        self.raw().truesize as usize
-    }
-
     /// The device that the packet came in by; zero for one that this host made. It is only a
     /// number, and stays with a held packet after the device has gone.
     pub(crate) fn ifindex(&self) -> u32 {
@@ -172,11 +150,6 @@ impl SkBuff {
     /// Whether it is an IPv4 packet.
     pub(crate) fn is_ipv4(&self) -> bool {
         self.headers().protocol == (bindings::ETH_P_IP as u16).to_be()
-    }
-
-    /// Whether it is an IPv6 packet.
-    pub(crate) fn is_ipv6(&self) -> bool {
-        self.headers().protocol == (bindings::ETH_P_IPV6 as u16).to_be()
     }
 
     /// The first `min(len, need)` bytes from the network header, moved together if they were
@@ -230,28 +203,6 @@ impl SkBuff {
         Some((header, rest))
     }
 
-    /// Copies bytes from anywhere in the packet, `offset` counted from the network header.
-    /// Whether there were that many. Any context.
-    pub(crate) fn copy_bits(&self, offset: usize, to: &mut [u8]) -> bool {
-        let Some(start) = self.network_offset() else {
-            return false;
-        };
-        match offset.checked_add(to.len()) {
-            Some(end) if end <= self.len() => {}
-            _ => return false,
-        }
-        // SAFETY: `skb_copy_bits` checks the range once more, and `to` has `to.len()` bytes.
-        let error = unsafe {
-            bindings::skb_copy_bits(
-                self.as_ptr(),
-                (start + offset) as i32,
-                to.as_mut_ptr().cast(),
-                to.len() as i32,
-            )
-        };
-        error == 0
-    }
-
     /// Whether the device is yet to fill in the transport checksum. Its field then holds only the
     /// sum over the pseudo header, and a change of other bytes must leave it alone.
     pub(crate) fn is_checksum_partial(&self) -> bool {
@@ -262,12 +213,8 @@ impl SkBuff {
 
     /// Whether the transport checksum is right, or known not to matter. The answer is remembered
     /// in the packet, so TCP does not sum again. `l4_offset` counts from the network header.
-    /// Softirq, in the hook named.
-    pub(crate) fn verify_checksum(&mut self, hook: Hook, l4_offset: usize, protocol: u8) -> bool {
-        let hook = match hook {
-            Hook::PreRouting => bindings::NF_INET_PRE_ROUTING,
-            Hook::LocalIn => bindings::NF_INET_LOCAL_IN,
-        };
+    /// Softirq, at `LOCAL_IN`.
+    pub(crate) fn verify_checksum(&mut self, l4_offset: usize, protocol: u8) -> bool {
         let family = if self.is_ipv4() {
             bindings::AF_INET
         } else {
@@ -284,24 +231,13 @@ impl SkBuff {
         let sum = unsafe {
             bindings::nf_checksum(
                 self.as_ptr(),
-                hook,
+                bindings::NF_INET_LOCAL_IN,
                 l4_offset as u32,
                 protocol,
                 family as u16,
             )
         };
         sum == 0
-    }
-
-    /// To whom the link layer says the packet goes: `PACKET_HOST` and so on.
-    pub(crate) fn pkt_type(&self) -> u8 {
-        // SAFETY: The packet is ours.
-        unsafe { bindings::sttcp_skb_pkt_type(self.as_ptr()) }
-    }
-
-    /// Whether the packet is for this host, by its link-layer address.
-    pub(crate) fn is_pkt_host(&self) -> bool {
-        u32::from(self.pkt_type()) == bindings::PACKET_HOST
     }
 
     /// Makes it a packet for this host; TCP drops all others.
@@ -450,8 +386,8 @@ impl SkBuff {
     }
 
     /// Hands the packet to the stack as if it had come in by device `ifindex` just now. It is
-    /// queued, not processed: the caller may hold a socket's lock. It passes the hooks
-    /// again. Any context.
+    /// queued, not processed: the caller may hold a socket's lock. It passes the hooks again. Any
+    /// context.
     ///
     /// # Errors
     ///
@@ -544,13 +480,10 @@ pub(crate) struct Tag {
 ///
 /// `head` is the first of `len` packets that the queue owns, chained by `next` up to `tail`, whose
 /// `next` is null. Both are null if `len` is zero. Each packet's `cb` begins with its [`Tag`].
-/// `bytes` and `truesize` are sums over all of them.
 pub(crate) struct SkbQueue {
     head: *mut bindings::sk_buff,
     tail: *mut bindings::sk_buff,
     len: usize,
-    bytes: usize,
-    truesize: usize,
 }
 
 // SAFETY: The queue owns its packets, and packets are `Send`.
@@ -573,8 +506,6 @@ impl SkbQueue {
             head: ptr::null_mut(),
             tail: ptr::null_mut(),
             len: 0,
-            bytes: 0,
-            truesize: 0,
         }
     }
 
@@ -586,16 +517,6 @@ impl SkbQueue {
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// Bytes of all packets, headers included.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Bytes of memory that the packets account for.
-    pub(crate) fn truesize(&self) -> usize {
-        self.truesize
     }
 
     /// The field that chains a packet to the next.
@@ -648,8 +569,6 @@ impl SkbQueue {
         let mut skb = unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) };
         skb.clear_cb();
         self.len -= 1;
-        self.bytes -= skb.len();
-        self.truesize -= skb.truesize();
         (skb, tag)
     }
 
@@ -667,8 +586,6 @@ impl SkbQueue {
         tag: Tag,
     ) {
         self.len += 1;
-        self.bytes += skb.len();
-        self.truesize += skb.truesize();
         let skb = skb.into_raw().as_ptr();
         // SAFETY: The packet is ours.
         unsafe { *Self::tag(skb) = tag };
@@ -694,30 +611,6 @@ impl SkbQueue {
         unsafe { self.link(link, tail, skb, tag) };
     }
 
-    /// Inserts a packet before the first one for whose tag `before` is true, or else at the end.
-    pub(crate) fn insert_before(
-        &mut self,
-        skb: SkBuff,
-        tag: Tag,
-        mut before: impl FnMut(Tag) -> bool,
-    ) {
-        let mut previous = ptr::null_mut();
-        let mut link: *mut *mut bindings::sk_buff = &raw mut self.head;
-        loop {
-            // SAFETY: `link` is the head or the `next` of a packet of this queue.
-            let at = unsafe { *link };
-            // SAFETY: If not null, `at` is a packet of this queue.
-            if at.is_null() || before(unsafe { *Self::tag(at) }) {
-                break;
-            }
-            previous = at;
-            // SAFETY: `at` is a packet of this queue.
-            link = unsafe { Self::next(at) };
-        }
-        // SAFETY: `link` is the head, or the `next` of `previous`.
-        unsafe { self.link(link, previous, skb, tag) };
-    }
-
     /// Takes out the first packet.
     pub(crate) fn pop_front(&mut self) -> Option<(SkBuff, Tag)> {
         if self.head.is_null() {
@@ -726,53 +619,6 @@ impl SkbQueue {
         let link = &raw mut self.head;
         // SAFETY: The head is a packet of this queue, and none is before it.
         Some(unsafe { self.unlink(link, ptr::null_mut()) })
-    }
-
-    /// The tag of the first packet.
-    pub(crate) fn front_tag(&self) -> Option<Tag> {
-        // SAFETY: If not null, `head` is a packet of this queue.
-        (!self.head.is_null()).then(|| unsafe { *Self::tag(self.head) })
-    }
-
-    /// The tag of the last packet.
-    pub(crate) fn back_tag(&self) -> Option<Tag> {
-        // SAFETY: If not null, `tail` is a packet of this queue.
-        (!self.tail.is_null()).then(|| unsafe { *Self::tag(self.tail) })
-    }
-
-    /// The first packet: for a look, or a clone of it.
-    pub(crate) fn front(&self) -> Option<&SkBuff> {
-        if self.head.is_null() {
-            return None;
-        }
-        // SAFETY: `SkBuff` is a transparent wrapper of a pointer that is not null, so the field
-        // `head` can be seen as one; the packet is the queue's while the queue is borrowed.
-        Some(unsafe { &*(&raw const self.head).cast::<SkBuff>() })
-    }
-
-    /// All tags, first to last.
-    pub(crate) fn iter_tags(&self) -> impl Iterator<Item = Tag> + '_ {
-        self.iter().map(|(_, tag)| tag)
-    }
-
-    /// All packets with their tags, first to last.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&SkBuff, Tag)> + '_ {
-        let mut link: *const *mut bindings::sk_buff = &raw const self.head;
-        core::iter::from_fn(move || {
-            // SAFETY: `link` is the head or the `next` of a packet of this queue, which is borrowed
-            // as long as the iterator lives.
-            let at = unsafe { *link };
-            if at.is_null() {
-                return None;
-            }
-            // SAFETY: As in `front`.
-            let skb = unsafe { &*link.cast::<SkBuff>() };
-            // SAFETY: `at` is a packet of this queue.
-            let tag = unsafe { *Self::tag(at) };
-            // SAFETY: `at` is a packet of this queue.
-            link = unsafe { Self::next(at) };
-            Some((skb, tag))
-        })
     }
 
     /// Keeps the packets for which `keep` is true, and frees the rest. `keep` may change the tag
@@ -793,12 +639,8 @@ impl SkbQueue {
                 skb: ManuallyDrop::new(skb),
                 _queue: core::marker::PhantomData,
             };
-            let (bytes, truesize) = (held.skb.len(), held.skb.truesize());
             // SAFETY: `at` is a packet of this queue; no other reference to its tag is around.
             let kept = keep(&mut held, unsafe { &mut *Self::tag(at) });
-            // A header that was made linear or writable may have changed the size in memory.
-            self.bytes = self.bytes - bytes + held.skb.len();
-            self.truesize = self.truesize - truesize + held.skb.truesize();
             if kept {
                 previous = at;
                 // SAFETY: `at` is a packet of this queue.
@@ -823,8 +665,6 @@ impl SkbQueue {
         }
         self.tail = other.tail;
         self.len += other.len;
-        self.bytes += other.bytes;
-        self.truesize += other.truesize;
         // INVARIANT: The packets belong to `self` now, and `other` is empty.
         core::mem::forget(core::mem::take(other));
     }
@@ -846,18 +686,6 @@ impl Drop for SkbQueue {
 pub(crate) struct Held<'a> {
     skb: ManuallyDrop<SkBuff>,
     _queue: core::marker::PhantomData<&'a mut SkbQueue>,
-}
-
-impl Held<'_> {
-    /// See [`SkBuff::header`].
-    pub(crate) fn header(&mut self, need: usize) -> Option<&[u8]> {
-        self.skb.header(need)
-    }
-
-    /// See [`SkBuff::header_mut`].
-    pub(crate) fn header_mut(&mut self, need: usize) -> Option<&mut [u8]> {
-        self.skb.header_mut(need)
-    }
 }
 
 impl core::ops::Deref for Held<'_> {

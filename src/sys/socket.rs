@@ -9,7 +9,6 @@ use core::{
     net::{IpAddr, SocketAddr},
     ptr::NonNull,
 };
-use kernel::{error::to_result, prelude::*};
 
 /// The state of a TCP connection, as `include/net/tcp_states.h` counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,18 +127,3 @@ pub(crate) fn lookup(
 ) -> Option<State> {
     Sock::find(net, local, remote, ifindex).map(|sk| sk.state())
 }
-
-/// Ends the connection: its program sees `ECONNABORTED`, its peer gets a reset, which passes
-/// `LOCAL_OUT`. Process context, without any lock.
-///
-/// # Errors
-///
-/// `ENOENT` if there is no such connection, or it is closed already.
-pub(crate) fn abort(net: Net, local: SocketAddr, remote: SocketAddr, ifindex: u32) -> Result {
-    let sk = Sock::find(net, local, remote, ifindex).ok_or(ENOENT)?;
-    // SAFETY: We hold a reference; the function takes all three kinds of socket.
-    to_result(unsafe { bindings::tcp_abort(sk.0.as_ptr(), ECONNABORTED) })
-}
-
-/// What the program gets to see; a positive number here.
-const ECONNABORTED: i32 = bindings::ECONNABORTED as i32;

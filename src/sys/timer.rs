@@ -80,17 +80,6 @@ impl Timer {
             self.start(&mut state, at_ns);
         }
     }
-
-    /// Sets the timer not to fire. [`Fire::fire`] may be running nevertheless. Any context.
-    pub(crate) fn disarm(&self) {
-        let mut state = self.state.lock();
-        if state.registered {
-            state.deadline = None;
-            // SAFETY: The timer is initialised. This does not wait for a running callback, which
-            // takes the same lock.
-            unsafe { bindings::hrtimer_try_to_cancel(self.timer.get()) };
-        }
-    }
 }
 
 /// What a timer calls. `ID` tells the timers of one type apart.

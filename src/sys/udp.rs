@@ -163,11 +163,6 @@ impl<H: Receive> Socket<H> {
         })
     }
 
-    /// The address that the socket is bound to.
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local
-    }
-
     /// Sends a datagram. The headers are made here, not by the socket layer: that may sleep (in
     /// a security module) or ask for the socket's lock, which a softirq cannot. Any context.
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work for later.
+//! Work for later, in a softirq (`system_bh_wq`).
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -15,15 +15,6 @@ use kernel::{
     types::Opaque,
 };
 
-/// Where work runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Context {
-    /// In a softirq of the CPU that scheduled it, soon after (`system_bh_wq`).
-    Bh,
-    /// In a kernel thread, where it may sleep (`system_dfl_wq`).
-    Process,
-}
-
 /// A work item inside the object whose [`Run::run`] it calls.
 ///
 /// It does nothing until a [`Registration`] ties it to the object.
@@ -36,8 +27,6 @@ pub(crate) struct Work {
     #[pin]
     work: Opaque<bindings::work_struct>,
     target: Atomic<*mut c_void>,
-    /// Whether it runs in a softirq.
-    bh: Atomic<bool>,
     taken: Atomic<bool>,
     ready: Atomic<bool>,
 }
@@ -54,7 +43,6 @@ impl Work {
         pin_init!(Self {
             work: Opaque::zeroed(),
             target: Atomic::new(core::ptr::null_mut()),
-            bh: Atomic::new(false),
             taken: Atomic::new(false),
             ready: Atomic::new(false),
         })
@@ -66,13 +54,8 @@ impl Work {
         if !self.ready.load(Acquire) {
             return false;
         }
-        let queue = if self.bh.load(Relaxed) {
-            // SAFETY: A global that is set at boot.
-            unsafe { bindings::system_bh_wq }
-        } else {
-            // SAFETY: A global that is set at boot.
-            unsafe { bindings::system_dfl_wq }
-        };
+        // SAFETY: A global that is set at boot.
+        let queue = unsafe { bindings::system_bh_wq };
         // SAFETY: The work is initialised, as it is ready. Where the registration is dropped at
         // the same time, the work is disabled, and the call refuses.
         unsafe {
@@ -87,13 +70,10 @@ impl Work {
 
 /// What a work item calls. `ID` tells the items of one type apart.
 pub(crate) trait Run<const ID: u64 = 0>: Send + Sync + 'static {
-    /// Where it runs.
-    const CONTEXT: Context;
-
     /// The work item: a field of `self`, always the same.
     fn work(&self) -> &Work;
 
-    /// Does the work; never twice at a time.
+    /// Does the work; never twice at a time. Softirq, on the CPU that scheduled it, soon after.
     fn run(&self);
 }
 
@@ -133,7 +113,6 @@ impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
             }
             let object = Arc::as_ptr(&target).cast_mut().cast();
             work.target.store(object, Relaxed);
-            work.bh.store(H::CONTEXT == Context::Bh, Relaxed);
             // SAFETY: The work was never initialised before, and `taken` makes us the only one to
             // do it; it stays at its address, inside the pinned `Arc`. The name and the key are
             // static.
