@@ -267,7 +267,7 @@ impl Node {
             }
         }
         if let Some(acked) = actions.release_held {
-            entry.queue.retain(|_, tag| {
+            entry.queue.retain(|tag| {
                 let keep = crate::engine::seq::SeqNumber::new(tag.end) > acked;
                 if !keep {
                     self.count(Counter::HeldReleased);

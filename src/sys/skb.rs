@@ -541,113 +541,85 @@ impl SkbQueue {
         unsafe { (&raw mut (*skb).cb).cast::<Tag>() }
     }
 
-    /// Takes the packet that `*link` points to out of the chain.
+    /// The field that points to the packet after `previous`, or to the first if that is null.
     ///
     /// # Safety
     ///
-    /// `*link` must be a packet of this queue, `link` the queue's `head` or the `next` of the
-    /// packet `previous` before it.
-    unsafe fn unlink(
+    /// `previous` must be null or a packet of this queue. The result is of use until the queue is
+    /// used again.
+    unsafe fn link_after(
         &mut self,
-        link: *mut *mut bindings::sk_buff,
         previous: *mut bindings::sk_buff,
-    ) -> (SkBuff, Tag) {
-        // SAFETY: The caller promises that `link` points to a pointer to a packet of this queue.
-        let skb = unsafe { *link };
-        // SAFETY: As above.
-        let next = unsafe { Self::next(skb) };
-        // SAFETY: As above.
-        unsafe { *link = *next };
-        // SAFETY: As above. A packet with a stale `next` would be taken for a list.
-        unsafe { *next = ptr::null_mut() };
-        // SAFETY: By the type invariant the tag is there.
-        let tag = unsafe { *Self::tag(skb) };
-        if self.tail == skb {
-            self.tail = previous;
+    ) -> *mut *mut bindings::sk_buff {
+        if previous.is_null() {
+            &raw mut self.head
+        } else {
+            // SAFETY: The caller promises that it is a packet of this queue.
+            unsafe { Self::next(previous) }
         }
-        // SAFETY: Not null, as it is a packet of this queue, and no longer in it.
-        let mut skb = unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) };
-        skb.clear_cb();
-        self.len -= 1;
-        (skb, tag)
     }
 
-    /// Puts the packet between `previous` and what follows.
+    /// Takes out the packet after `previous`, or the first if that is null.
     ///
     /// # Safety
     ///
-    /// `link` must be the queue's `head`, with `previous` null, or the `next` of `previous`, a
-    /// packet of this queue.
-    unsafe fn link(
-        &mut self,
-        link: *mut *mut bindings::sk_buff,
-        previous: *mut bindings::sk_buff,
-        skb: SkBuff,
-        tag: Tag,
-    ) {
-        self.len += 1;
-        let skb = skb.into_raw().as_ptr();
-        // SAFETY: The packet is ours.
-        unsafe { *Self::tag(skb) = tag };
-        // SAFETY: The packet is ours; the caller promises that `link` is valid.
-        unsafe { *Self::next(skb) = *link };
-        // SAFETY: The caller promises that `link` is valid.
-        unsafe { *link = skb };
-        if self.tail == previous {
-            self.tail = skb;
+    /// `previous` must be null or a packet of this queue.
+    unsafe fn take_after(&mut self, previous: *mut bindings::sk_buff) -> Option<(SkBuff, Tag)> {
+        // SAFETY: The caller promises what the callee asks for.
+        let link = unsafe { self.link_after(previous) };
+        // SAFETY: `link` is a field of this queue or of a packet of it.
+        let skb = NonNull::new(unsafe { *link })?;
+        // SAFETY: `skb` is a packet of this queue.
+        let next = unsafe { Self::next(skb.as_ptr()) };
+        // SAFETY: Both are fields of this queue or of packets of it. A packet with a stale `next`
+        // would be taken for a list.
+        unsafe { *link = ptr::replace(next, ptr::null_mut()) };
+        // SAFETY: By the type invariant the tag is there.
+        let tag = unsafe { *Self::tag(skb.as_ptr()) };
+        if self.tail == skb.as_ptr() {
+            self.tail = previous;
         }
+        self.len -= 1;
+        // SAFETY: The packet was the queue's, and is no longer in it.
+        let mut skb = unsafe { SkBuff::from_raw(skb) };
+        skb.clear_cb();
+        Some((skb, tag))
     }
 
     /// Appends a packet.
     pub(crate) fn push_back(&mut self, skb: SkBuff, tag: Tag) {
-        let tail = self.tail;
-        let link: *mut *mut bindings::sk_buff = if tail.is_null() {
-            &raw mut self.head
-        } else {
-            // SAFETY: `tail` is a packet of this queue.
-            unsafe { Self::next(tail) }
-        };
-        // SAFETY: `link` is the head of the empty queue, or that of the last packet.
-        unsafe { self.link(link, tail, skb, tag) };
+        let skb = skb.into_raw().as_ptr();
+        // SAFETY: The packet is ours.
+        unsafe { *Self::tag(skb) = tag };
+        // SAFETY: The packet is ours.
+        unsafe { *Self::next(skb) = ptr::null_mut() };
+        // SAFETY: `tail` is null, or a packet of this queue.
+        unsafe { *self.link_after(self.tail) = skb };
+        self.tail = skb;
+        self.len += 1;
     }
 
     /// Takes out the first packet.
     pub(crate) fn pop_front(&mut self) -> Option<(SkBuff, Tag)> {
-        if self.head.is_null() {
-            return None;
-        }
-        let link = &raw mut self.head;
-        // SAFETY: The head is a packet of this queue, and none is before it.
-        Some(unsafe { self.unlink(link, ptr::null_mut()) })
+        // SAFETY: Null is always right.
+        unsafe { self.take_after(ptr::null_mut()) }
     }
 
-    /// Keeps the packets for which `keep` is true, and frees the rest. `keep` may change the tag
-    /// and the packet, but not exchange the packet for another.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Held<'_>, &mut Tag) -> bool) {
+    /// Keeps the packets for whose tag `keep` is true, and frees the rest.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(Tag) -> bool) {
         let mut previous = ptr::null_mut();
-        let mut link: *mut *mut bindings::sk_buff = &raw mut self.head;
         loop {
-            // SAFETY: `link` is the head or the `next` of a packet of this queue.
-            let at = unsafe { *link };
-            let Some(owned) = NonNull::new(at) else {
+            // SAFETY: `previous` is null or a packet of this queue.
+            let at = unsafe { *self.link_after(previous) };
+            if at.is_null() {
                 return;
-            };
-            // SAFETY: `at` is a packet of this queue, which is borrowed exclusively. It goes into a
-            // `ManuallyDrop` at once, out of which `Held` lets no one take it.
-            let skb = unsafe { SkBuff::from_raw(owned) };
-            let mut held = Held {
-                skb: ManuallyDrop::new(skb),
-                _queue: core::marker::PhantomData,
-            };
-            // SAFETY: `at` is a packet of this queue; no other reference to its tag is around.
-            let kept = keep(&mut held, unsafe { &mut *Self::tag(at) });
-            if kept {
+            }
+            // SAFETY: `at` is a packet of this queue.
+            if keep(unsafe { *Self::tag(at) }) {
                 previous = at;
-                // SAFETY: `at` is a packet of this queue.
-                link = unsafe { Self::next(at) };
             } else {
-                // SAFETY: `link` points to `at`, which follows `previous`.
-                drop(unsafe { self.unlink(link, previous) });
+                // SAFETY: `previous` is null or a packet of this queue.
+                drop(unsafe { self.take_after(previous) });
             }
         }
     }
@@ -657,12 +629,8 @@ impl SkbQueue {
         if other.is_empty() {
             return;
         }
-        if self.tail.is_null() {
-            self.head = other.head;
-        } else {
-            // SAFETY: `tail` is a packet of this queue.
-            unsafe { *Self::next(self.tail) = other.head };
-        }
+        // SAFETY: `tail` is null, or a packet of this queue.
+        unsafe { *self.link_after(self.tail) = other.head };
         self.tail = other.tail;
         self.len += other.len;
         // INVARIANT: The packets belong to `self` now, and `other` is empty.
@@ -678,20 +646,5 @@ impl SkbQueue {
 impl Drop for SkbQueue {
     fn drop(&mut self) {
         self.clear();
-    }
-}
-
-/// A packet inside a [`SkbQueue`], lent to a closure: it can be read and its header written, not
-/// taken out.
-pub(crate) struct Held<'a> {
-    skb: ManuallyDrop<SkBuff>,
-    _queue: core::marker::PhantomData<&'a mut SkbQueue>,
-}
-
-impl core::ops::Deref for Held<'_> {
-    type Target = SkBuff;
-
-    fn deref(&self) -> &SkBuff {
-        &self.skb
     }
 }
