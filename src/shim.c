@@ -52,6 +52,11 @@ void sttcp_skb_set_ignore_df(struct sk_buff *skb)
 	skb->ignore_df = true;
 }
 
+bool sttcp_skb_header_cloned(const struct sk_buff *skb)
+{
+	return skb_header_cloned(skb);
+}
+
 u8 sttcp_skb_ip_summed(const struct sk_buff *skb)
 {
 	return skb->ip_summed;

@@ -9,6 +9,7 @@
 use super::{
     bindings,
     net::Net,
+    netdev::Device,
     route::{in6_addr, Dst, Flow},
 };
 use core::{
@@ -19,59 +20,19 @@ use kernel::{prelude::*, sync::rcu};
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// The devices of a namespace that are up.
-fn devices<'a>(
-    net: Net,
-    _rcu: &'a rcu::Guard,
-) -> impl Iterator<Item = *mut bindings::net_device> + 'a {
-    let mut dev = ptr::null_mut();
-    core::iter::from_fn(move || {
-        // SAFETY: We are in an RCU read-side critical section; `dev` is null or was found in this
-        // one.
-        dev = unsafe { bindings::sttcp_next_net_device_rcu(net.as_ptr(), dev) };
-        (!dev.is_null()).then_some(dev)
-    })
-    .filter(|dev| flags(*dev) & bindings::IFF_UP != 0)
-}
-
-fn flags(dev: *mut bindings::net_device) -> u32 {
-    // SAFETY: The caller found `dev` in its RCU read-side critical section.
-    unsafe { bindings::sttcp_dev_flags(dev) }
-}
-
-/// Whether addresses are resolved on a device, by ARP or neighbour discovery.
-fn resolves(dev: *mut bindings::net_device) -> bool {
-    flags(dev) & (bindings::IFF_LOOPBACK | bindings::IFF_NOARP) == 0
-}
-
-fn has_address(net: Net, dev: *mut bindings::net_device, address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let address = u32::from_ne_bytes(address.octets());
-            // SAFETY: The caller found `dev` in its RCU read-side critical section.
-            unsafe { bindings::sttcp_dev_has_ipv4(net.as_ptr(), dev, address) }
-        }
-        IpAddr::V6(address) => {
-            let address = in6_addr(address);
-            // SAFETY: As above. Strict: the address must be on this device.
-            unsafe { bindings::ipv6_chk_addr(net.as_ptr(), &address, dev, 1) != 0 }
-        }
-    }
-}
-
-fn arp(dev: *mut bindings::net_device, address: Ipv4Addr) {
+fn arp(dev: Device<'_>, address: Ipv4Addr) {
     let address = u32::from_ne_bytes(address.octets());
-    // SAFETY: The caller found `dev` in its RCU read-side critical section.
-    let hardware = unsafe { bindings::sttcp_dev_addr(dev) };
+    let hardware = dev.address();
     // Some stacks learn from requests only, others from replies only (RFC 5227, section 3).
     for operation in [bindings::ARPOP_REQUEST, bindings::ARPOP_REPLY] {
-        // SAFETY: As above; null for the destination is broadcast, and for the source `dev`'s own.
+        // SAFETY: The device is there, by its invariant, and with it its link-layer address; null
+        // stands for broadcast as the destination, and for none as the target.
         unsafe {
             bindings::arp_send(
                 operation as i32,
                 bindings::ETH_P_ARP as i32,
                 address,
-                dev,
+                dev.as_ptr(),
                 address,
                 ptr::null(),
                 hardware,
@@ -85,11 +46,11 @@ fn arp(dev: *mut bindings::net_device, address: Ipv4Addr) {
     }
 }
 
-fn neighbour_advertisement(dev: *mut bindings::net_device, address: Ipv6Addr) {
+fn neighbour_advertisement(dev: Device<'_>, address: Ipv6Addr) {
     let (to, address) = (in6_addr(ALL_NODES), in6_addr(address));
-    // SAFETY: The caller found `dev` in its RCU read-side critical section. Not a router, not
-    // solicited, overriding what others know (RFC 4861, section 7.2.6), with the link-layer
-    // address.
+    let dev = dev.as_ptr();
+    // SAFETY: The device is there, by its invariant. Not a router, not solicited, overriding what
+    // others know (RFC 4861, section 7.2.6), with the link-layer address.
     unsafe { bindings::ndisc_send_na(dev, &to, &address, false, false, true, true) };
 }
 
@@ -103,14 +64,15 @@ pub(crate) fn announce(net: Net, address: IpAddr) -> usize {
         return 0;
     }
     let rcu = rcu::read_lock();
-    let mut holders = devices(net, &rcu).filter(|dev| has_address(net, *dev, address));
+    let devices = || Device::all(net, &rcu).filter(|dev| dev.is_up());
+    let mut holders = devices().filter(|dev| dev.has_address(net, address));
     let Some(first) = holders.next() else {
         return 0;
     };
-    let on_link = resolves(first) || holders.any(resolves);
+    let on_link = first.resolves() || holders.any(Device::resolves);
     let mut count = 0;
-    for dev in devices(net, &rcu).filter(|dev| resolves(*dev)) {
-        if on_link && !has_address(net, dev, address) {
+    for dev in devices().filter(|dev| dev.resolves()) {
+        if on_link && !dev.has_address(net, address) {
             continue;
         }
         match address {
@@ -142,14 +104,16 @@ pub(crate) fn warm(net: Net, from: IpAddr, to: IpAddr) -> Result {
     let (dst, _) = Dst::lookup(net, &flow)?;
     let neighbour = match to {
         IpAddr::V4(to) => {
-            let to = to.octets();
-            // SAFETY: We hold a reference on the route, which is an IPv4 one, as `to` is.
-            unsafe { bindings::sttcp_dst_neigh_lookup(dst.as_ptr(), to.as_ptr().cast()) }
+            let to = u32::from_ne_bytes(to.octets());
+            // SAFETY: We hold a reference on the route, an IPv4 one, so that the lookup reads four
+            // aligned bytes.
+            unsafe { bindings::sttcp_dst_neigh_lookup(dst.as_ptr(), (&raw const to).cast()) }
         }
         IpAddr::V6(to) => {
-            let to = to.octets();
-            // SAFETY: We hold a reference on the route, which is an IPv6 one, as `to` is.
-            unsafe { bindings::sttcp_dst_neigh_lookup(dst.as_ptr(), to.as_ptr().cast()) }
+            let to = in6_addr(to);
+            // SAFETY: We hold a reference on the route, an IPv6 one, so that the lookup reads a
+            // `struct in6_addr`.
+            unsafe { bindings::sttcp_dst_neigh_lookup(dst.as_ptr(), (&raw const to).cast()) }
         }
     };
     if neighbour.is_null() {

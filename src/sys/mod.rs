@@ -17,6 +17,7 @@ mod bindings;
 pub(crate) mod clock;
 pub(crate) mod hmac;
 pub(crate) mod net;
+mod netdev;
 pub(crate) mod netfilter;
 pub(crate) mod pernet;
 pub(crate) mod proc;

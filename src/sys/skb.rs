@@ -7,6 +7,7 @@
 use super::{
     bindings,
     net::Net,
+    netdev::Device,
     route::{Dst, Flow},
 };
 use core::{
@@ -395,21 +396,17 @@ impl SkBuff {
     /// (`net.core.netdev_max_backlog`). The packet is gone either way.
     pub(crate) fn inject(mut self, net: Net, ifindex: u32) -> Result {
         self.prepare_hold()?;
-        let _rcu = rcu::read_lock();
-        // SAFETY: We are in an RCU read-side critical section.
-        let dev = unsafe { bindings::dev_get_by_index_rcu(net.as_ptr(), ifindex as i32) };
-        if dev.is_null() {
-            return Err(ENODEV);
-        }
+        let rcu = rcu::read_lock();
+        let dev = Device::by_index(net, ifindex, &rcu).ok_or(ENODEV)?;
         self.clear_cb();
         self.set_pkt_host();
-        self.set_dev(dev);
+        self.set_dev(dev.as_ptr());
         // SAFETY: The packet is ours.
         unsafe { bindings::sttcp_skb_clear_tstamp(self.as_ptr()) };
         self.set_link_header(dev);
         // SAFETY: `data` is at the network header, the link header is before it, the device is
-        // set and stays while we are in the RCU read-side critical section; after that `netif_rx`
-        // looks after its queue when a device goes. It consumes the packet.
+        // set and stays while we hold the RCU read lock; after that `netif_rx` looks after its
+        // queue when a device goes. It consumes the packet.
         match unsafe { bindings::netif_rx(self.into_raw().as_ptr()) } {
             0 => Ok(()),
             _ => Err(ENOBUFS),
@@ -417,30 +414,28 @@ impl SkBuff {
     }
 
     /// Puts the link-layer header before the network header, for packet sockets that show it: the
-    /// one the packet came with, or a made-up one from and to `dev`.
-    fn set_link_header(&mut self, dev: *mut bindings::net_device) {
-        // SAFETY: The caller is in an RCU read-side critical section and found `dev` there.
-        let want = unsafe { bindings::sttcp_dev_hard_header_len(dev) } as usize;
-        let headroom = self.headroom();
+    /// one the packet came with, or a made-up one from and to `dev`; none if there is no room, or
+    /// another packet shares the room.
+    fn set_link_header(&mut self, dev: Device<'_>) {
+        let want = dev.hard_header_len();
+        let (headroom, len) = (self.headroom(), self.raw().len);
         let headers = self.headers();
         let (network, mac) = (headers.network_header, headers.mac_header);
         // All ones stand for "not set".
         if mac == u16::MAX || network.checked_sub(mac).map(usize::from) != Some(want) {
-            let made = if headroom >= want + 2 {
-                // SAFETY: As for `want`; there is room for the header, and the address is `dev`'s
-                // own.
-                unsafe { bindings::sttcp_dev_hard_header(self.as_ptr(), dev) }
-            } else {
-                0
-            };
-            self.headers_mut().mac_header = self.headroom() as u16;
-            if made > 0 {
-                // SAFETY: The header was pushed just now, so it can be pulled again.
-                unsafe { bindings::skb_pull(self.as_ptr(), made as u32) };
+            // SAFETY: The packet is ours.
+            let shared = unsafe { bindings::sttcp_skb_header_cloned(self.as_ptr()) };
+            if headroom >= want && !shared {
+                // SAFETY: The packet is ours, with room for the header, and the device is there.
+                unsafe { bindings::sttcp_dev_hard_header(self.as_ptr(), dev.as_ptr()) };
             }
+            self.headers_mut().mac_header = self.headroom() as u16;
+            // SAFETY: So many bytes were pushed just now, so they can be pulled again.
+            unsafe { bindings::skb_pull(self.as_ptr(), self.raw().len - len) };
         }
-        let mac = self.headers().mac_header;
-        self.raw_mut().mac_len = network.wrapping_sub(mac);
+        let headers = self.headers();
+        let mac_len = headers.network_header.wrapping_sub(headers.mac_header);
+        self.raw_mut().mac_len = mac_len;
     }
 }
 

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network devices.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+use super::{bindings, net::Net, route::in6_addr};
+use core::{
+    iter,
+    marker::PhantomData,
+    net::IpAddr,
+    ptr::{self, NonNull},
+};
+use kernel::sync::rcu;
+
+/// A network device, `struct net_device`.
+///
+/// # Invariants
+///
+/// Was found under the RCU read lock that `'rcu` stands for, and so is there as long as that is
+/// held.
+#[derive(Clone, Copy)]
+pub(super) struct Device<'rcu>(NonNull<bindings::net_device>, PhantomData<&'rcu rcu::Guard>);
+
+impl<'rcu> Device<'rcu> {
+    /// The device with an index. Any context.
+    pub(super) fn by_index(net: Net, ifindex: u32, _rcu: &'rcu rcu::Guard) -> Option<Self> {
+        // SAFETY: The guard says that the RCU read lock is held.
+        let dev = unsafe { bindings::dev_get_by_index_rcu(net.as_ptr(), ifindex as i32) };
+        // INVARIANT: Just found.
+        NonNull::new(dev).map(|dev| Self(dev, PhantomData))
+    }
+
+    /// All devices of a namespace. Any context.
+    pub(super) fn all(net: Net, _rcu: &'rcu rcu::Guard) -> impl Iterator<Item = Self> + 'rcu {
+        let mut dev = ptr::null_mut();
+        iter::from_fn(move || {
+            // SAFETY: The guard says that the RCU read lock is held; `dev` is null, or was found
+            // under it.
+            dev = unsafe { bindings::sttcp_next_net_device_rcu(net.as_ptr(), dev) };
+            // INVARIANT: Just found.
+            NonNull::new(dev).map(|dev| Self(dev, PhantomData))
+        })
+        // After the last comes the first again.
+        .fuse()
+    }
+
+    pub(super) fn as_ptr(self) -> *mut bindings::net_device {
+        self.0.as_ptr()
+    }
+
+    fn flags(self) -> u32 {
+        // SAFETY: The device is there, by the type invariant.
+        unsafe { bindings::sttcp_dev_flags(self.as_ptr()) }
+    }
+
+    /// Whether it is up.
+    pub(super) fn is_up(self) -> bool {
+        self.flags() & bindings::IFF_UP != 0
+    }
+
+    /// Whether addresses are resolved on it, by ARP or neighbour discovery.
+    pub(super) fn resolves(self) -> bool {
+        self.flags() & (bindings::IFF_LOOPBACK | bindings::IFF_NOARP) == 0
+    }
+
+    /// Most bytes of a link-layer header.
+    pub(super) fn hard_header_len(self) -> usize {
+        // SAFETY: The device is there, by the type invariant.
+        unsafe { bindings::sttcp_dev_hard_header_len(self.as_ptr()) as usize }
+    }
+
+    /// Its link-layer address.
+    pub(super) fn address(self) -> *const u8 {
+        // SAFETY: The device is there, by the type invariant.
+        unsafe { bindings::sttcp_dev_addr(self.as_ptr()) }
+    }
+
+    /// Whether it has an IP address.
+    pub(super) fn has_address(self, net: Net, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => {
+                let address = u32::from_ne_bytes(address.octets());
+                // SAFETY: The device is there, and the RCU read lock held, by the type invariant.
+                unsafe { bindings::sttcp_dev_has_ipv4(net.as_ptr(), self.as_ptr(), address) }
+            }
+            IpAddr::V6(address) => {
+                let address = in6_addr(address);
+                // SAFETY: The device is there, by the type invariant. Strict: the address must be
+                // on this device.
+                unsafe { bindings::ipv6_chk_addr(net.as_ptr(), &address, self.as_ptr(), 1) != 0 }
+            }
+        }
+    }
+}
