@@ -207,6 +207,11 @@ bool sttcp_sk_is_tcp(const struct sock *sk)
 	return sk_is_tcp(sk);
 }
 
+bool sttcp_sk_net_refcnt(const struct sock *sk)
+{
+	return sk->sk_net_refcnt;
+}
+
 u32 sttcp_tcp_rcv_nxt(const struct sock *sk)
 {
 	return READ_ONCE(tcp_sk(sk)->rcv_nxt);

@@ -59,6 +59,7 @@ void sttcp_set_sk_user_data(struct sock *sk, void *data);
 void sttcp_set_ipv6only(struct sock *sk);
 void sttcp_udp_encap(struct sock *sk, int (*rcv)(struct sock *sk, struct sk_buff *skb));
 bool sttcp_sk_is_tcp(const struct sock *sk);
+bool sttcp_sk_net_refcnt(const struct sock *sk);
 u32 sttcp_tcp_rcv_nxt(const struct sock *sk);
 u8 sttcp_tw_substate(const struct sock *sk);
 

@@ -20,8 +20,9 @@ use kernel::{
 pub(crate) trait DataReady: 'static {
     /// In-order data was queued on a connected TCP socket, up to sequence number `rcv_nxt`. It is
     /// not called for less than the socket's `SO_RCVLOWAT`, nor while the socket's owner drains it
-    /// (`tcp_data_ready`). Addresses that are IPv4 mapped into IPv6 come as IPv4. Softirq or
-    /// process, with the socket locked; no RCU read lock is held.
+    /// (`tcp_data_ready`), nor for sockets of the kernel's own that hold no reference on their
+    /// namespace: they may outlive the module's state in it. Addresses that are IPv4 mapped into
+    /// IPv6 come as IPv4. Any context; the socket may be locked, and no RCU read lock is held.
     fn data_ready(net: Net, local: SocketAddr, remote: SocketAddr, rcv_nxt: u32);
 }
 
@@ -39,58 +40,77 @@ const STATES: u32 = 1 << bindings::TCP_ESTABLISHED
 ///
 /// `sk` must be a socket that is being told of data.
 unsafe extern "C" fn probe<H: DataReady>(_data: *mut c_void, sk: *const bindings::sock) {
-    // SAFETY: A `struct sock` begins with a `struct sock_common`, and the caller keeps it alive.
-    // Its owner may change it only while it holds the lock, which the caller does.
-    let common = unsafe { &*sk.cast::<bindings::sock_common>() };
-    let family = u32::from(common.skc_family);
+    // A `struct sock` begins with one. Not for references: other CPUs change the reference count
+    // and more at any time, and not every socket is locked here.
+    let common = sk.cast::<bindings::sock_common>();
+    // SAFETY: The caller keeps the socket alive.
+    let (family, state) = unsafe {
+        (
+            u32::from((&raw const (*common).skc_family).read_volatile()),
+            u32::from((&raw const (*common).skc_state).read_volatile()),
+        )
+    };
     if family != bindings::AF_INET && family != bindings::AF_INET6 {
         return;
     }
-    if STATES & 1u32.wrapping_shl(u32::from(common.skc_state)) == 0 {
+    if STATES & 1u32.wrapping_shl(state) == 0 {
         return;
     }
     // The state does not tell protocols apart: a connected UDP socket is "established" too.
-    // SAFETY: The socket is alive.
+    // SAFETY: The caller keeps the socket alive.
     if !unsafe { bindings::sttcp_sk_is_tcp(sk) } {
         return;
     }
-    // SAFETY: The socket keeps its namespace alive, or is the namespace's own; either way it
-    // is there during the call.
-    let Some(net) = (unsafe { Net::from_raw(common.skc_net.net) }) else {
+    // SAFETY: The caller keeps the socket alive.
+    if !unsafe { bindings::sttcp_sk_net_refcnt(sk) } {
+        return;
+    }
+    // SAFETY: The socket holds a reference on its namespace, and the caller keeps the socket alive.
+    let Some(net) = (unsafe { Net::from_raw((*common).skc_net.net) }) else {
         return;
     };
-    // SAFETY: It is a full TCP socket, by protocol and state.
+    // SAFETY: The caller keeps the socket alive, and it is a full TCP socket, by protocol and
+    // state.
     let rcv_nxt = unsafe { bindings::sttcp_tcp_rcv_nxt(sk) };
-    let (local, remote) = addresses(common);
+    // SAFETY: The caller keeps the socket alive.
+    let (local, remote) = unsafe { addresses(common, family) };
     H::data_ready(net, local, remote, rcv_nxt);
 }
 
-fn addresses(common: &bindings::sock_common) -> (SocketAddr, SocketAddr) {
-    // SAFETY: All views of these unions are plain integers.
-    let (remote_ip4, local_ip4, remote_port, local_port) = unsafe {
-        let addresses = &common.__bindgen_anon_1.__bindgen_anon_1;
-        let ports = &common.__bindgen_anon_3.__bindgen_anon_1;
+/// The addresses of a socket. Should the socket be disconnected meanwhile, they mean nothing.
+///
+/// # Safety
+///
+/// `common` must be valid.
+unsafe fn addresses(common: *const bindings::sock_common, family: u32) -> (SocketAddr, SocketAddr) {
+    // SAFETY: The caller promises that it is valid; all views of these unions are plain integers.
+    let (addresses, ports) = unsafe {
         (
-            addresses.skc_daddr,
-            addresses.skc_rcv_saddr,
-            u16::from_be(ports.skc_dport),
-            ports.skc_num,
+            (&raw const (*common).__bindgen_anon_1.__bindgen_anon_1).read_volatile(),
+            (&raw const (*common).__bindgen_anon_3.__bindgen_anon_1).read_volatile(),
         )
     };
-    let (local, remote): (IpAddr, IpAddr) = if u32::from(common.skc_family) == bindings::AF_INET {
+    let (local, remote): (IpAddr, IpAddr) = if family == bindings::AF_INET {
         (
-            Ipv4Addr::from(local_ip4.to_ne_bytes()).into(),
-            Ipv4Addr::from(remote_ip4.to_ne_bytes()).into(),
+            Ipv4Addr::from(addresses.skc_rcv_saddr.to_ne_bytes()).into(),
+            Ipv4Addr::from(addresses.skc_daddr.to_ne_bytes()).into(),
         )
     } else {
+        // SAFETY: The caller promises that it is valid.
+        let (local, remote) = unsafe {
+            (
+                (&raw const (*common).skc_v6_rcv_saddr).read_volatile(),
+                (&raw const (*common).skc_v6_daddr).read_volatile(),
+            )
+        };
         (
-            IpAddr::from(from_in6_addr(&common.skc_v6_rcv_saddr)).to_canonical(),
-            IpAddr::from(from_in6_addr(&common.skc_v6_daddr)).to_canonical(),
+            IpAddr::from(from_in6_addr(&local)).to_canonical(),
+            IpAddr::from(from_in6_addr(&remote)).to_canonical(),
         )
     };
     (
-        SocketAddr::new(local, local_port),
-        SocketAddr::new(remote, remote_port),
+        SocketAddr::new(local, ports.skc_num),
+        SocketAddr::new(remote, u16::from_be(ports.skc_dport)),
     )
 }
 
