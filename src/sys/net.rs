@@ -14,10 +14,11 @@ use core::ptr::NonNull;
 ///
 /// # Invariants
 ///
-/// Points to a `struct net` that outlives every use of the value. Values come from two places:
-/// [`PerNet::init`](super::pernet::PerNet::init), whose state is dropped before the namespace is
-/// freed, and callbacks that the kernel makes on behalf of a living namespace. So keep a `Net`
-/// inside per-namespace state or on the stack of a callback, nowhere else.
+/// Points to a `struct net` whose taking down does not get past our per-namespace state before the
+/// last use of the value. Values come from two places: [`PerNet::init`](super::pernet::PerNet::init),
+/// whose state is dropped in that step, and callbacks that the kernel makes on behalf of something
+/// that holds a reference on the namespace. So keep a `Net` inside per-namespace state or on the
+/// stack of a callback, nowhere else.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Net(NonNull<bindings::net>);
 
@@ -32,7 +33,7 @@ impl Net {
     ///
     /// # Safety
     ///
-    /// If not null, `net` must stay valid for as long as the value is used.
+    /// If not null, `net` must be as the type invariant says for as long as the value is used.
     pub(super) unsafe fn from_raw(net: *mut bindings::net) -> Option<Self> {
         // INVARIANT: The caller promises it.
         NonNull::new(net).map(Self)

@@ -77,13 +77,15 @@ unsafe fn cell<'a, T: PerNet>(net: *const bindings::net) -> Option<&'a Cell> {
     unsafe { cell.as_ref() }
 }
 
-/// Finds the state of a namespace. Any context.
+/// Finds the state of a namespace: not before the registration is through, nor once the namespace
+/// is about to go. Any context.
 pub(crate) fn get<T: PerNet>(net: Net, _rcu: &rcu::Guard) -> Option<&T> {
     if !T::slot().open.load(Acquire) {
         return None;
     }
     // SAFETY: The slot was open after the RCU read lock was taken, and a slot is closed a grace
-    // period before it is unregistered. The namespace is alive by the invariant of `Net`.
+    // period before it is unregistered. Until then the kernel frees the cell only when it takes the
+    // namespace down, which by the invariant of `Net` is after all uses of the value.
     let cell = unsafe { cell::<T>(net.as_ptr()) }?;
     let state = cell.shared.load(Acquire).cast::<T>();
     // SAFETY: `shared` is either null or the state, which lives until a grace period after
@@ -97,7 +99,8 @@ pub(crate) fn get<T: PerNet>(net: Net, _rcu: &rcu::Guard) -> Option<&T> {
 ///
 /// For the kernel to call, as `pernet_operations::init` with `T`'s slot.
 unsafe extern "C" fn init<T: PerNet>(raw: *mut bindings::net) -> kernel::ffi::c_int {
-    // SAFETY: The kernel passes a valid namespace, and calls `exit` before it frees it.
+    // SAFETY: The kernel passes a valid namespace, and takes it down by way of `exit`, which drops
+    // the state that gets it.
     let Some(net) = (unsafe { Net::from_raw(raw) }) else {
         return EINVAL.to_errno();
     };
@@ -196,21 +199,20 @@ impl<T: PerNet> Registration<T> {
             }
         };
         let ops = KBox::into_raw(ops);
-        // `init` may let packets in before the registration returns.
-        slot.open.store(true, Release);
         // SAFETY: `ops` points to memory that is freed only after it was unregistered.
         let error = unsafe { bindings::register_pernet_subsys(Opaque::cast_into(ops)) };
         if error < 0 {
-            slot.open.store(false, Release);
             slot.taken.store(false, Release);
             // SAFETY: `ops` came from `KBox::into_raw`, and the kernel does not keep what it
             // failed to register.
             drop(unsafe { KBox::from_raw(ops) });
             return Err(Error::from_errno(error));
         }
-        // INVARIANT: Registered above. `KBox::into_raw` never gives null.
-        // SAFETY: As above.
+        // Not before: the kernel frees the cell of a namespace whose `init` failed at once.
+        slot.open.store(true, Release);
+        // SAFETY: `KBox::into_raw` never gives null.
         let ops = unsafe { NonNull::new_unchecked(ops) };
+        // INVARIANT: Registered above.
         Ok(Self {
             ops,
             _state: PhantomData,
