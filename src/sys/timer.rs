@@ -8,6 +8,7 @@
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
 
 use super::bh::{new_bh_lock, BhLock};
+use core::ptr::NonNull;
 use kernel::{bindings, prelude::*, sync::Arc, types::Opaque};
 
 /// `CLOCK_MONOTONIC`, as [`clock::monotonic_ns`](super::clock::monotonic_ns) counts.
@@ -15,6 +16,8 @@ const CLOCK: i32 = bindings::CLOCK_MONOTONIC as i32;
 const MODE: bindings::hrtimer_mode = bindings::hrtimer_mode_HRTIMER_MODE_ABS_SOFT;
 
 struct State {
+    /// Whether there is, or was, a [`Registration`].
+    taken: bool,
     /// Whether a [`Registration`] exists; only then may the timer run.
     registered: bool,
     /// When the timer is set to fire, if it is.
@@ -51,6 +54,7 @@ impl Timer {
             timer: Opaque::zeroed(),
             target: kernel::sync::atomic::Atomic::new(core::ptr::null_mut()),
             state <- new_bh_lock!(State {
+                taken: false,
                 registered: false,
                 deadline: None,
             }, "sttcp::timer"),
@@ -63,8 +67,8 @@ impl Timer {
         }
         state.deadline = Some(at_ns);
         let at = at_ns.min(i64::MAX as u64) as i64;
-        // SAFETY: The timer is initialised, as it is registered. It is queued with a reference on
-        // the target held by the registration, which cancels it before it lets go.
+        // SAFETY: The timer is initialised, as it is registered. The registration holds the target,
+        // and cancels the timer before it lets go.
         unsafe { bindings::hrtimer_start_range_ns(self.timer.get(), at, 0, MODE) };
     }
 
@@ -84,7 +88,7 @@ impl Timer {
 
 /// What a timer calls. `ID` tells the timers of one type apart.
 pub(crate) trait Fire<const ID: u64 = 0>: Send + Sync + 'static {
-    /// The timer: a field of `self`, always the same.
+    /// The timer: a field of `self`.
     fn timer(&self) -> &Timer;
 
     /// The time has come. Returns when to come next, on the monotonic clock, if at all; an
@@ -100,10 +104,11 @@ pub(crate) trait Fire<const ID: u64 = 0>: Send + Sync + 'static {
 unsafe extern "C" fn run<H: Fire<ID>, const ID: u64>(
     timer: *mut bindings::hrtimer,
 ) -> bindings::hrtimer_restart {
-    // SAFETY: `timer` is inside the `Opaque` in a `Timer`.
+    // SAFETY: The caller promises that `timer` is inside the `Opaque` in a `Timer`.
     let timer = unsafe { &*kernel::container_of!(Opaque::cast_from(timer), Timer, timer) };
     let target = timer.target.load(kernel::sync::atomic::Relaxed);
-    // SAFETY: The registration keeps the target until no callback runs any more.
+    // SAFETY: The target is an `H`, by the caller's promise, and the registration keeps it until no
+    // callback runs any more.
     let target = unsafe { &*target.cast::<H>().cast_const() };
     timer.state.lock().deadline = None;
     if let Some(next) = target.fire() {
@@ -117,44 +122,56 @@ unsafe extern "C" fn run<H: Fire<ID>, const ID: u64>(
 ///
 /// # Invariants
 ///
-/// `target.timer()` is registered, by this value alone.
+/// `timer` belongs to `_target`, and is registered by this value alone.
 pub(crate) struct Registration<H: Fire<ID>, const ID: u64 = 0> {
-    target: Arc<H>,
+    timer: NonNull<Timer>,
+    _target: Arc<H>,
 }
+
+// SAFETY: `Timer` and `Arc<H>` are `Send` and `Sync`.
+unsafe impl<H: Fire<ID>, const ID: u64> Send for Registration<H, ID> {}
+
+// SAFETY: As for `Send`.
+unsafe impl<H: Fire<ID>, const ID: u64> Sync for Registration<H, ID> {}
 
 impl<H: Fire<ID>, const ID: u64> Registration<H, ID> {
     /// Makes `target`'s timer work. Process context.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it does already.
+    /// `EBUSY` if it does, or did: a timer is registered once in its life.
     pub(crate) fn new(target: Arc<H>) -> Result<Self> {
+        let timer = target.timer();
         {
-            let timer = target.timer();
             let mut state = timer.state.lock();
-            if state.registered {
+            if state.taken {
                 return Err(EBUSY);
             }
             let object = Arc::as_ptr(&target).cast_mut().cast();
             timer.target.store(object, kernel::sync::atomic::Relaxed);
-            // SAFETY: The timer is not registered, so it is not queued, and no one else touches
-            // it under the lock. It stays at its address, inside the pinned `Arc`.
+            // SAFETY: The timer was never set up before, and no one else touches it under the lock.
+            // It stays at its address, as it is pinned.
             unsafe { bindings::hrtimer_setup(timer.timer.get(), Some(run::<H, ID>), CLOCK, MODE) };
             // INVARIANT: Both fields are set.
+            state.taken = true;
             state.registered = true;
-            state.deadline = None;
         }
-        Ok(Self { target })
+        // INVARIANT: Just registered.
+        Ok(Self {
+            timer: NonNull::from(timer),
+            _target: target,
+        })
     }
 }
 
 impl<H: Fire<ID>, const ID: u64> Drop for Registration<H, ID> {
     /// Returns when [`Fire::fire`] runs no more, and never will. Process context.
     fn drop(&mut self) {
-        let timer = self.target.timer();
+        // SAFETY: The timer belongs to the target, which we hold.
+        let timer = unsafe { self.timer.as_ref() };
         timer.state.lock().registered = false;
-        // SAFETY: The timer was initialised in `new`. Nobody arms it from here on; a callback that
-        // runs finishes, as we do not hold the lock.
+        // SAFETY: The timer was set up in `new`. Nobody arms it from here on; a callback that runs
+        // finishes, as we do not hold the lock.
         unsafe { bindings::hrtimer_cancel(timer.timer.get()) };
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
+use core::ptr::NonNull;
 use kernel::{
     bindings,
     ffi::c_void,
@@ -70,7 +71,7 @@ impl Work {
 
 /// What a work item calls. `ID` tells the items of one type apart.
 pub(crate) trait Run<const ID: u64 = 0>: Send + Sync + 'static {
-    /// The work item: a field of `self`, always the same.
+    /// The work item: a field of `self`.
     fn work(&self) -> &Work;
 
     /// Does the work; never twice at a time. Softirq, on the CPU that scheduled it, soon after.
@@ -83,10 +84,11 @@ pub(crate) trait Run<const ID: u64 = 0>: Send + Sync + 'static {
 ///
 /// `work` must be the field of a registered [`Work`] of an `H`.
 unsafe extern "C" fn run<H: Run<ID>, const ID: u64>(work: *mut bindings::work_struct) {
-    // SAFETY: `work` is inside the `Opaque` in a `Work`.
+    // SAFETY: The caller promises that `work` is inside the `Opaque` in a `Work`.
     let work = unsafe { &*kernel::container_of!(Opaque::cast_from(work), Work, work) };
     let target = work.target.load(Relaxed);
-    // SAFETY: The registration keeps the target until the work runs no more.
+    // SAFETY: The target is an `H`, by the caller's promise, and the registration keeps it until the
+    // work runs no more.
     unsafe { &*target.cast::<H>().cast_const() }.run();
 }
 
@@ -94,10 +96,17 @@ unsafe extern "C" fn run<H: Run<ID>, const ID: u64>(work: *mut bindings::work_st
 ///
 /// # Invariants
 ///
-/// `target.work()` is ready, by this value alone.
+/// `work` belongs to `_target`, and is ready by this value alone.
 pub(crate) struct Registration<H: Run<ID>, const ID: u64 = 0> {
-    target: Arc<H>,
+    work: NonNull<Work>,
+    _target: Arc<H>,
 }
+
+// SAFETY: `Work` and `Arc<H>` are `Send` and `Sync`.
+unsafe impl<H: Run<ID>, const ID: u64> Send for Registration<H, ID> {}
+
+// SAFETY: As for `Send`.
+unsafe impl<H: Run<ID>, const ID: u64> Sync for Registration<H, ID> {}
 
 impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
     /// Makes `target`'s work item work. Process context.
@@ -106,36 +115,38 @@ impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
     ///
     /// `EBUSY` if it does, or did: an item is registered once in its life.
     pub(crate) fn new(target: Arc<H>) -> Result<Self> {
-        {
-            let work = target.work();
-            if work.taken.cmpxchg(false, true, Full).is_err() {
-                return Err(EBUSY);
-            }
-            let object = Arc::as_ptr(&target).cast_mut().cast();
-            work.target.store(object, Relaxed);
-            // SAFETY: The work was never initialised before, and `taken` makes us the only one to
-            // do it; it stays at its address, inside the pinned `Arc`. The name and the key are
-            // static.
-            unsafe {
-                bindings::init_work_with_key(
-                    work.work.get(),
-                    Some(run::<H, ID>),
-                    false,
-                    c"sttcp::work".as_char_ptr(),
-                    kernel::static_lock_class!().as_ptr(),
-                )
-            };
-            // INVARIANT: All is set.
-            work.ready.store(true, Release);
+        let work = target.work();
+        if work.taken.cmpxchg(false, true, Full).is_err() {
+            return Err(EBUSY);
         }
-        Ok(Self { target })
+        let object = Arc::as_ptr(&target).cast_mut().cast();
+        work.target.store(object, Relaxed);
+        // SAFETY: The work was never initialised before, and `taken` makes us the only one to do
+        // it; it stays at its address, as it is pinned. The name and the key are static.
+        unsafe {
+            bindings::init_work_with_key(
+                work.work.get(),
+                Some(run::<H, ID>),
+                false,
+                c"sttcp::work".as_char_ptr(),
+                kernel::static_lock_class!().as_ptr(),
+            )
+        };
+        // INVARIANT: All is set.
+        work.ready.store(true, Release);
+        // INVARIANT: Just made ready.
+        Ok(Self {
+            work: NonNull::from(work),
+            _target: target,
+        })
     }
 }
 
 impl<H: Run<ID>, const ID: u64> Drop for Registration<H, ID> {
     /// Returns when [`Run::run`] runs no more, and never will. Process context.
     fn drop(&mut self) {
-        let work = self.target.work();
+        // SAFETY: The work item belongs to the target, which we hold.
+        let work = unsafe { self.work.as_ref() };
         work.ready.store(false, Release);
         // SAFETY: The work is initialised. From here on it cannot be queued, not even by one that
         // has read `ready` before.
