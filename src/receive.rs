@@ -9,7 +9,9 @@ use crate::engine::rewrite::{Checksum, Rewrite};
 use crate::engine::seq::SeqNumber;
 use crate::engine::shadow::Inbound;
 use crate::engine::wire::ip::PROTOCOL_TCP;
-use crate::engine::wire::{peek, Endpoint, Flags, Flow, Malformed, Packet, Segment};
+use crate::engine::wire::{
+    addresses, headers_len, Endpoint, Flags, Flow, Malformed, Packet, Peek, Segment,
+};
 use crate::node::{now, Node};
 use crate::sys::net::Net;
 use crate::sys::netfilter::Verdict;
@@ -48,32 +50,41 @@ pub(crate) fn rewrite(skb: &mut SkBuff, rewrite: &Rewrite) -> bool {
     } else {
         Checksum::Full
     };
-    skb.header_mut(HEADERS)
+    // The headers and no more: payload is shared with the socket, and would be copied.
+    skb.header(HEADERS)
+        .and_then(headers_len)
+        .and_then(|len| skb.header_mut(len))
         .is_some_and(|header| rewrite.apply(header, checksum).is_ok())
 }
 
 impl Node {
     /// Reads a packet that goes to (`inbound`) or comes from the service.
     pub(crate) fn see(&self, skb: &mut SkBuff, inbound: bool) -> Seen {
-        let len = skb.len();
-        let Some(header) = skb.header(HEADERS) else {
+        match self.read(skb, inbound) {
+            // In what comes in, the headers may lie in pieces.
+            Seen::Bad(Malformed::Truncated) if skb.pull(HEADERS) => self.read(skb, inbound),
+            seen => seen,
+        }
+    }
+
+    fn read(&self, skb: &SkBuff, inbound: bool) -> Seen {
+        let header = skb.header(HEADERS).unwrap_or(&[]);
+        let Some((source, destination)) = addresses(header) else {
             return Seen::Other;
         };
-        let Some(peek) = peek(header) else {
-            return Seen::Other;
-        };
-        let ours = if inbound {
-            peek.destination_addr
-        } else {
-            peek.source_addr
-        };
+        let ours = if inbound { destination } else { source };
         if !self.services.has_address(&ours) {
             return Seen::Other;
         }
+        let peek = match Peek::parse(header) {
+            Ok(peek) => peek,
+            Err(Malformed::Truncated) => return Seen::Bad(Malformed::Truncated),
+            Err(_) => return Seen::Other,
+        };
         if peek.protocol != PROTOCOL_TCP {
             return Seen::Address;
         }
-        match Packet::parse(header, len) {
+        match Packet::parse(header, skb.len()) {
             Ok(packet) => {
                 let service = if inbound {
                     &packet.destination
@@ -101,8 +112,8 @@ impl Node {
     pub(crate) fn receive_frame(&self, mut skb: SkBuff) -> Verdict {
         let to_service = skb
             .header(HEADERS)
-            .and_then(peek)
-            .is_some_and(|peek| self.services.has_address(&peek.destination_addr));
+            .and_then(addresses)
+            .is_some_and(|(_, destination)| self.services.has_address(&destination));
         if to_service {
             skb.set_pkt_host();
             self.set_tap(skb.ifindex());

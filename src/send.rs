@@ -28,14 +28,14 @@ impl Handler for Node {
         match self.see(&mut skb, false) {
             Seen::Segment(packet) => self.send_segment(skb, &packet),
             Seen::Other if self.speaks() => Verdict::Accept(skb),
-            Seen::Other if self.claims_service(&mut skb) => self.mute(skb, Counter::NeighbourMuted),
+            Seen::Other if self.claims_service(&skb) => self.mute(skb, Counter::NeighbourMuted),
             Seen::Other => Verdict::Accept(skb),
             Seen::Bad(malformed) if self.speaks() => {
                 self.count_malformed(malformed);
                 Verdict::Accept(skb)
             }
             Seen::Address if self.speaks() => Verdict::Accept(skb),
-            Seen::Address if self.claims_service(&mut skb) => {
+            Seen::Address if self.claims_service(&skb) => {
                 self.mute(skb, Counter::NeighbourMuted)
             }
             Seen::Address | Seen::Bad(_) => self.mute(skb, Counter::OutputMuted),
@@ -43,7 +43,7 @@ impl Handler for Node {
     }
 
     /// Softirq or process. A backup does not say in ARP that it has the service address (RFC 826), nor use it to ask.
-    fn arp_out(&self, mut skb: SkBuff) -> Verdict {
+    fn arp_out(&self, skb: SkBuff) -> Verdict {
         let names_service = !self.speaks()
             && skb
                 .header(HEADERS)
@@ -65,7 +65,7 @@ impl Node {
     }
 
     /// Whether a packet says in neighbour discovery that this host has the service address, or asks in its name (RFC 4861): a backup does not.
-    fn claims_service(&self, skb: &mut SkBuff) -> bool {
+    fn claims_service(&self, skb: &SkBuff) -> bool {
         skb.header(HEADERS).is_some_and(|header| {
             peek(header)
                 .filter(|peek| peek.protocol == PROTOCOL_ICMPV6)

@@ -153,26 +153,32 @@ impl SkBuff {
         self.headers().protocol == (bindings::ETH_P_IP as u16).to_be()
     }
 
-    /// The first `min(len, need)` bytes from the network header, moved together if they were
-    /// scattered. `None` if memory is short. Any context.
-    pub(crate) fn header(&mut self, need: usize) -> Option<&[u8]> {
+    /// The first bytes from the network header, `most` of them at most, as far as they lie together.
+    /// The stack leaves IP headers so, and TCP headers in what this host sends. Any context.
+    pub(crate) fn header(&self, most: usize) -> Option<&[u8]> {
         let offset = self.network_offset()?;
-        let need = need.min(self.len());
-        // SAFETY: The packet is ours.
-        if !unsafe { bindings::sttcp_pskb_may_pull(self.as_ptr(), (offset + need) as u32) } {
-            return None;
-        }
         let raw = self.raw();
-        // SAFETY: The pull made `offset + need` bytes from `data` linear; they are initialised
-        // packet bytes, and stay where they are while the packet is borrowed.
-        Some(unsafe { slice::from_raw_parts(raw.data.add(offset).cast::<u8>(), need) })
+        let linear = (raw.len - raw.data_len) as usize;
+        let len = linear.checked_sub(offset)?.min(most);
+        // SAFETY: So many bytes from `data` are linear: initialised packet bytes, which stay where
+        // they are, and as they are, while the packet is borrowed.
+        Some(unsafe { slice::from_raw_parts(raw.data.add(offset).cast::<u8>(), len) })
     }
 
-    /// The same bytes, writable: copied first if the packet shares them, as with a clone that
-    /// `tcpdump` holds. Any context.
+    /// Moves the first `min(len, need)` bytes from the network header together. Whether there was
+    /// memory for it. Any context.
+    pub(crate) fn pull(&mut self, need: usize) -> bool {
+        let offset = self.network_offset().unwrap_or(0);
+        let need = (offset + need).min(self.raw().len as usize);
+        // SAFETY: The packet is ours.
+        unsafe { bindings::sttcp_pskb_may_pull(self.as_ptr(), need as u32) }
+    }
+
+    /// The first `need` bytes from the network header, moved together, and writable: copied first if
+    /// the packet shares them, as with a clone that `tcpdump` holds. `None` if memory or the packet
+    /// is short. Any context.
     pub(crate) fn header_mut(&mut self, need: usize) -> Option<&mut [u8]> {
         let offset = self.network_offset()?;
-        let need = need.min(self.len());
         // SAFETY: The packet is ours.
         let error = unsafe { bindings::skb_ensure_writable(self.as_ptr(), (offset + need) as u32) };
         if error != 0 {
@@ -224,11 +230,12 @@ impl SkBuff {
         let fixed = if self.is_ipv4() { 20 } else { 40 };
         if self.network_offset() != Some(0)
             || l4_offset > self.len()
-            || self.header(fixed).is_none()
+            || self.header(fixed).is_none_or(|header| header.len() < fixed)
         {
             return false;
         }
-        // SAFETY: `data` is at the IP header, which is linear, as the function expects.
+        // SAFETY: `data` is at the IP header, which is linear, as the function expects, and the
+        // device is that of the hook.
         let sum = unsafe {
             bindings::nf_checksum(
                 self.as_ptr(),
@@ -303,7 +310,7 @@ impl SkBuff {
     }
 
     /// The addresses, protocol and ports of an IP packet.
-    fn flow(&mut self) -> Option<Flow> {
+    fn flow(&self) -> Option<Flow> {
         // SAFETY: The packet is ours.
         let mark = unsafe { bindings::sttcp_skb_mark(self.as_ptr()) };
         let ipv4 = self.is_ipv4();

@@ -10,7 +10,8 @@ use std::{collections::HashSet, mem::size_of};
 use sttcp::{
     seq::SeqNumber,
     wire::{
-        peek, Endpoint, Flags, Flow, Malformed, Options, Packet, Peek, Sack, Segment, Timestamps,
+        addresses, headers_len, peek, Endpoint, Flags, Flow, Malformed, Options, Packet, Peek,
+        Sack, Segment, Timestamps,
     },
 };
 
@@ -367,6 +368,38 @@ fn peek_sees_other_protocols_too() {
     assert_eq!(peek(&[]), None);
 }
 
+#[test]
+fn addresses_need_the_fixed_header_only() {
+    for (raw, fixed) in [(v4(), 20), (v6(), 40)] {
+        let bytes = raw.bytes();
+        let ends = Some((raw.source.addr, raw.destination.addr));
+        assert_eq!(addresses(&bytes), ends);
+        assert_eq!(addresses(&bytes[..fixed]), ends);
+        assert_eq!(addresses(&bytes[..fixed - 1]), None);
+    }
+    assert_eq!(addresses(&[]), None);
+    assert_eq!(addresses(&[0x50; 40]), None);
+}
+
+#[test]
+fn length_of_headers_needs_the_fixed_headers_only() {
+    for raw in [v4(), v6()] {
+        let raw = Raw {
+            items: vec![Item::Timestamps(1, 2)],
+            payload: vec![0; 9],
+            ..raw
+        };
+        let bytes = raw.bytes();
+        let fixed = raw.ip_header_len() + 20;
+        assert_eq!(headers_len(&bytes), Some(raw.header_len()));
+        assert_eq!(headers_len(&bytes[..fixed]), Some(raw.header_len()));
+        assert_eq!(headers_len(&bytes[..fixed - 1]), None);
+    }
+    let mut other = v4().bytes();
+    other[9] = 17;
+    assert_eq!(headers_len(&other), None);
+}
+
 // Options, read as Linux reads them.
 
 #[test]
@@ -535,6 +568,8 @@ proptest! {
         prop_assert_eq!(seen.source_addr, packet.source.addr);
         prop_assert_eq!(seen.destination_addr, packet.destination.addr);
         prop_assert_eq!(seen.l4_offset, packet.ip_header_len);
+        prop_assert_eq!(addresses(&bytes), Some((seen.source_addr, seen.destination_addr)));
+        prop_assert_eq!(headers_len(&bytes), Some(packet.header_len()));
         prop_assert_eq!(seen.ports(&bytes), Some((raw.source.port, raw.destination.port)));
     }
 
@@ -545,6 +580,7 @@ proptest! {
         }
         let _ = Packet::parse(&bytes, len);
         let _ = Packet::parse(&bytes, bytes.len());
+        let _ = (addresses(&bytes), headers_len(&bytes));
         if let Some(seen) = peek(&bytes) {
             let _ = seen.ports(&bytes);
             prop_assert!(seen.l4_offset <= bytes.len());

@@ -301,6 +301,22 @@ impl Peek {
     }
 }
 
+/// Source and destination address of the IP packet at the start of `header`, IPv4 as mapped. Reads no further than the fixed header.
+pub fn addresses(header: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
+    match header.first()? >> 4 {
+        4 => {
+            let (ip, _) = Ipv4Header::ref_from_prefix(header).ok()?;
+            let mapped = |addr| Ipv4Addr::from(addr).to_ipv6_mapped();
+            Some((mapped(ip.source), mapped(ip.destination)))
+        }
+        6 => {
+            let (ip, _) = Ipv6Header::ref_from_prefix(header).ok()?;
+            Some((Ipv6Addr::from(ip.source), Ipv6Addr::from(ip.destination)))
+        }
+        _ => None,
+    }
+}
+
 /// [`Peek::parse`] for those who do not care what is wrong with a packet.
 pub fn peek(header: &[u8]) -> Option<Peek> {
     Peek::parse(header).ok()

@@ -12,6 +12,7 @@ pub mod options;
 pub mod tcp;
 
 pub use ip::{
+    addresses,
     peek,
     Endpoint,
     Flow,
@@ -23,6 +24,7 @@ pub use options::{
     Timestamps, //
 };
 pub use tcp::{
+    headers_len,
     Flags,
     Packet,
     Segment, //

@@ -195,6 +195,14 @@ impl Segment {
     }
 }
 
+/// Bytes of all headers at the start of `packet`, an IP packet or as much of it as holds its headers. `None` if it is no TCP packet.
+pub fn headers_len(packet: &[u8]) -> Option<usize> {
+    let ip = Peek::parse(packet).ok()?;
+    let (tcp, _) = TcpHeader::ref_from_prefix(packet.get(ip.l4_offset..)?).ok()?;
+    let tcp_len = size_of::<TcpHeader>().saturating_add(tcp.options_len().ok()?);
+    (ip.protocol == PROTOCOL_TCP).then_some(ip.l4_offset.saturating_add(tcp_len))
+}
+
 /// A whole TCP/IP header.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Packet {
