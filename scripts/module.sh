@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds sttcp.ko in the tool root for the stock kernel.   module.sh [MAKE_ARGUMENT...]
 # Output goes to build/module, sttcp.ko to the top. With OUT=DIR, everything stays in DIR.
+# FAULTS=1 builds a module whose requests for memory can be made to fail, see src/sys/fail.rs.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -15,5 +16,5 @@ if [[ -e modules.order ]]; then
     scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" clean
 fi
 say "building sttcp.ko ..."
-STTCP_BIND="$out ${STTCP_BIND-}" scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" MO="$out" LOCALVERSION="$localversion" -j"$(nproc)" modules "$@"
+STTCP_BIND="$out ${STTCP_BIND-}" scripts/chroot.sh make -s -C "$kdir" M="$STTCP_TOP" MO="$out" LOCALVERSION="$localversion" -j"$(nproc)" modules ${FAULTS:+FAULTS="$FAULTS"} "$@"
 [[ -n ${OUT-} ]] || cp "$out/sttcp.ko" sttcp.ko

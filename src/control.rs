@@ -10,6 +10,7 @@ use crate::engine::wire::Endpoint;
 use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
 use crate::sys::bh::{new_bh_lock, BhLock};
+use crate::sys::fail::{self, Site};
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Hooks;
@@ -353,7 +354,9 @@ impl PerNet for Namespace {
             epoch: 0,
             running: None,
         };
+        fail::at(Site::Namespace)?;
         let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
+        fail::at(Site::Namespace)?;
         let shared = Arc::pin_init(
             pin_init!(Shared {
                 net,
@@ -363,6 +366,7 @@ impl PerNet for Namespace {
             }),
             GFP_KERNEL,
         )?;
+        fail::at(Site::Namespace)?;
         let namespace = KBox::new(
             Self {
                 _connections: proc::File::create(net, c"sttcp", 0o444, shared.clone())?,

@@ -13,6 +13,7 @@ use crate::engine::wire::{Flags, Flow, Segment};
 use crate::engine::{primary, shadow};
 use crate::peer::Outbox;
 use crate::sys::bh::{new_bh_lock, BhLock};
+use crate::sys::fail::{self, Site};
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
 use crate::sys::show::Show;
@@ -128,6 +129,7 @@ impl Node {
             seed.first_chunk()
                 .map_or(0, |bytes| u32::from_be_bytes(*bytes)),
         )?;
+        fail::at(Site::Node)?;
         let engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         Arc::pin_init(
             pin_init!(Self {
@@ -196,7 +198,7 @@ impl Node {
         let mut packet = [0; MAX_PACKET];
         let sent = emit(&mut packet, flow.service, flow.client, segment)
             .ok()
-            .and_then(|len| SkBuff::alloc_from(packet.get(..len)?))
+            .and_then(|len| SkBuff::alloc(&[packet.get(..len)?], Site::Send).ok())
             .map(|skb| skb.transmit(self.net));
         if !matches!(sent, Some(Ok(()))) {
             self.count(Counter::EmitFailed);
@@ -211,7 +213,7 @@ impl Node {
         let mut packet = [0; MAX_PACKET];
         let done = emit(&mut packet, flow.client, flow.service, segment)
             .ok()
-            .and_then(|len| SkBuff::alloc_from(packet.get(..len)?))
+            .and_then(|len| SkBuff::alloc(&[packet.get(..len)?], Site::Inject).ok())
             .map(|skb| skb.inject(self.net, ifindex));
         if !matches!(done, Some(Ok(()))) {
             self.count(Counter::EmitFailed);

@@ -266,4 +266,8 @@ impl Receive for Node {
             }
         }
     }
+
+    fn unreadable(&self) {
+        self.count(Counter::PeerNoMemory);
+    }
 }

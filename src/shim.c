@@ -4,6 +4,7 @@
  * No logic belongs here. See shim.h.
  */
 #include <linux/inetdevice.h>
+#include <linux/moduleparam.h>
 #include <linux/tracepoint.h>
 #include <linux/udp.h>
 #include <net/netfilter/nf_conntrack.h>
@@ -247,3 +248,16 @@ void sttcp_unregister_trace_sk_data_ready(void (*probe)(void *data, const struct
 	unregister_trace_sk_data_ready(probe, NULL);
 	tracepoint_synchronize_unregister();
 }
+
+#ifdef STTCP_FAULTS
+int sttcp_fail_set(const char *text, const struct kernel_param *parameter);
+int sttcp_fail_get(char *buffer, const struct kernel_param *parameter);
+
+static const struct kernel_param_ops sttcp_fail_ops = {
+	.set = sttcp_fail_set,
+	.get = sttcp_fail_get,
+};
+
+module_param_cb(fail, &sttcp_fail_ops, NULL, 0644);
+MODULE_PARM_DESC(fail, "SITE N: every N-th request for memory at SITE fails");
+#endif

@@ -10,6 +10,7 @@ use crate::engine::shadow;
 use crate::engine::time::Instant;
 use crate::engine::wire::Flow;
 use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
+use crate::sys::fail::{self, Site};
 use crate::sys::skb::SkbQueue;
 use core::pin::Pin;
 use kernel::prelude::*;
@@ -30,6 +31,16 @@ pub(crate) enum Kind {
     Shadow(shadow::Shadow),
     /// A backup has client segments and no word of the primary yet, since then.
     Pending(Instant),
+}
+
+impl Kind {
+    fn site(&self) -> Site {
+        match self {
+            Kind::Primary(_) => Site::Connection,
+            Kind::Shadow(_) => Site::Shadow,
+            Kind::Pending(_) => Site::Pending,
+        }
+    }
 }
 
 /// One connection.
@@ -98,6 +109,7 @@ impl Bucket {
         kind: Kind,
         ifindex: u32,
     ) -> Option<(&mut Entry, bool)> {
+        fail::at(kind.site()).ok()?;
         let entry = KBox::new(
             Entry {
                 flow,
@@ -169,6 +181,7 @@ pub(crate) struct Table {
 impl Table {
     /// An empty table; `seed` keys its hash.
     pub(crate) fn new(seed: u32) -> Result<Pin<KVBox<Self>>> {
+        fail::at(Site::Table)?;
         KVBox::pin_init(
             pin_init!(Self {
                 buckets <- pin_init::pin_init_array_from_fn(|_| new_bh_lock!(Bucket { head: None }, "sttcp_bucket")),

@@ -147,6 +147,8 @@ counters! {
     PeerSendFailed => "peer_send_failed",
     /// Datagrams accepted from the peer.
     PeerReceived => "peer_received",
+    /// Datagrams dropped: no memory to read them.
+    PeerNoMemory => "peer_no_memory",
     /// Datagrams dropped: not from the peer's address.
     PeerBadSource => "peer_bad_source",
     /// Datagrams dropped: too short or too long.

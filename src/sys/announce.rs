@@ -8,6 +8,7 @@
 
 use super::{
     bindings,
+    fail::{self, Site},
     net::Net,
     netdev::Device,
     route::{in6_addr, Dst, Flow},
@@ -72,7 +73,7 @@ pub(crate) fn announce(net: Net, address: IpAddr) -> usize {
     let on_link = first.resolves() || holders.any(Device::resolves);
     let mut count = 0;
     for dev in devices().filter(|dev| dev.resolves()) {
-        if on_link && !dev.has_address(net, address) {
+        if on_link && !dev.has_address(net, address) || fail::at(Site::Announce).is_err() {
             continue;
         }
         match address {
@@ -102,6 +103,7 @@ pub(crate) fn warm(net: Net, from: IpAddr, to: IpAddr) -> Result {
         mark: 0,
     };
     let (dst, _) = Dst::lookup(net, &flow)?;
+    fail::at(Site::Neighbour)?;
     let neighbour = match to {
         IpAddr::V4(to) => {
             let to = u32::from_ne_bytes(to.octets());

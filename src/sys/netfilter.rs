@@ -4,7 +4,12 @@
 //!
 //! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
 
-use super::{bindings, net::Net, skb::SkBuff};
+use super::{
+    bindings,
+    fail::{self, Site},
+    net::Net,
+    skb::SkBuff,
+};
 use core::ptr::NonNull;
 use kernel::{
     error::to_result,
@@ -154,6 +159,7 @@ impl<H: Handler> Hooks<H> {
             NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING,
         };
 
+        fail::at(Site::Hooks)?;
         let h = Arc::as_ptr(&handler);
         let mut ops = KBox::new(
             [

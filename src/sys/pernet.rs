@@ -4,7 +4,11 @@
 //!
 //! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
 
-use super::{bindings, net::Net};
+use super::{
+    bindings,
+    fail::{self, Site},
+    net::Net,
+};
 use core::{
     marker::PhantomData,
     pin::Pin,
@@ -179,6 +183,7 @@ impl<T: PerNet> Registration<T> {
     ///
     /// `EBUSY` if `T` is registered already, and whatever [`PerNet::init`] returns.
     pub(crate) fn new() -> Result<Self> {
+        fail::at(Site::Pernet)?;
         let slot = T::slot();
         if slot.taken.cmpxchg(false, true, Full).is_err() {
             return Err(EBUSY);

@@ -5,7 +5,11 @@
 //! C headers: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h),
 //! [`include/linux/seq_file.h`](srctree/include/linux/seq_file.h)
 
-use super::{bindings, net::Net};
+use super::{
+    bindings,
+    fail::{self, Site},
+    net::Net,
+};
 use core::{
     marker::PhantomData,
     ptr::{self, NonNull},
@@ -134,6 +138,7 @@ unsafe impl<R: Report<ID>, const ID: u64> Sync for File<R, ID> {}
 impl<R: Report<ID>, const ID: u64> File<R, ID> {
     /// Makes the file `name` in `/proc/net`, with permissions such as `0o444`. Process context.
     pub(crate) fn create(net: Net, name: &'static CStr, mode: u16, report: Arc<R>) -> Result<Self> {
+        fail::at(Site::Proc)?;
         // SAFETY: The namespace is valid; its directory in `/proc` stays until after our exit.
         let parent = unsafe { bindings::sttcp_proc_net(net.as_ptr()) };
         // SAFETY: The name is copied, the operations are static, and the data lives until after

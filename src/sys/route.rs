@@ -5,7 +5,11 @@
 //! C headers: [`include/net/route.h`](srctree/include/net/route.h),
 //! [`include/net/ip6_route.h`](srctree/include/net/ip6_route.h)
 
-use super::{bindings, net::Net};
+use super::{
+    bindings,
+    fail::{self, Site},
+    net::Net,
+};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ptr::NonNull;
 use kernel::{
@@ -40,6 +44,7 @@ impl Dst {
     ///
     /// `EINVAL` if the addresses are of different families, and the error of the route.
     pub(super) fn lookup(net: Net, flow: &Flow) -> Result<(Self, IpAddr)> {
+        fail::at(Site::Route)?;
         match (flow.from, flow.to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => Self::lookup4(net, flow, from, to),
             (IpAddr::V6(from), IpAddr::V6(to)) => Self::lookup6(net, flow, from, to),

@@ -6,6 +6,7 @@
 
 use super::{
     bindings,
+    fail::{self, Site},
     net::Net,
     netdev::Device,
     route::{Dst, Flow},
@@ -93,28 +94,27 @@ impl SkBuff {
         self.raw().data as usize - self.raw().head as usize
     }
 
-    /// Copies packet bytes into a new packet: one whole IP packet, its checksums filled in.
-    /// `None` if memory is short, or the first byte is not that of an IP header. Any context.
-    pub(crate) fn alloc_from(bytes: &[u8]) -> Option<Self> {
-        Self::alloc_from_parts(&[bytes])
-    }
-
-    /// The same, from parts that follow each other; the first holds the IP header at least.
-    pub(crate) fn alloc_from_parts(parts: &[&[u8]]) -> Option<Self> {
-        let header = parts.first()?;
-        let (protocol, header_len) = match header.first()? >> 4 {
-            4 => (bindings::ETH_P_IP, usize::from(header.first()? & 0xf) * 4),
+    /// Copies packet bytes into a new packet: one whole IP packet, its checksums filled in, in parts
+    /// that follow each other; the first holds the IP header at least. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` if the first byte is not that of an IP header.
+    pub(crate) fn alloc(parts: &[&[u8]], site: Site) -> Result<Self> {
+        fail::at(site)?;
+        let header = *parts.first().ok_or(EINVAL)?;
+        let first = *header.first().ok_or(EINVAL)?;
+        let (protocol, header_len) = match first >> 4 {
+            4 => (bindings::ETH_P_IP, usize::from(first & 0xf) * 4),
             6 => (bindings::ETH_P_IPV6, 40),
-            _ => return None,
+            _ => return Err(EINVAL),
         };
-        let len = parts
-            .iter()
-            .try_fold(0usize, |sum, part| sum.checked_add(part.len()))?;
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
         if header.len() < header_len || header_len < 20 || len > usize::from(u16::MAX) {
-            return None;
+            return Err(EINVAL);
         }
         // SAFETY: No requirement.
-        let skb = NonNull::new(unsafe { bindings::sttcp_alloc_skb(len as u32) })?;
+        let skb = NonNull::new(unsafe { bindings::sttcp_alloc_skb(len as u32) }).ok_or(ENOMEM)?;
         // INVARIANT: Just allocated.
         let mut skb = Self(skb);
         for part in parts {
@@ -128,7 +128,7 @@ impl SkBuff {
         headers.protocol = (protocol as u16).to_be();
         headers.network_header = offset;
         headers.transport_header = offset + header_len as u16;
-        Some(skb)
+        Ok(skb)
     }
 
     /// From `data` to the network header; not negative for packets that this module sees.
@@ -170,6 +170,9 @@ impl SkBuff {
     pub(crate) fn pull(&mut self, need: usize) -> bool {
         let offset = self.network_offset().unwrap_or(0);
         let need = (offset + need).min(self.raw().len as usize);
+        if fail::at(Site::Pull).is_err() {
+            return false;
+        }
         // SAFETY: The packet is ours.
         unsafe { bindings::sttcp_pskb_may_pull(self.as_ptr(), need as u32) }
     }
@@ -179,6 +182,7 @@ impl SkBuff {
     /// is short. Any context.
     pub(crate) fn header_mut(&mut self, need: usize) -> Option<&mut [u8]> {
         let offset = self.network_offset()?;
+        fail::at(Site::Write).ok()?;
         // SAFETY: The packet is ours.
         let error = unsafe { bindings::skb_ensure_writable(self.as_ptr(), (offset + need) as u32) };
         if error != 0 {
@@ -195,6 +199,7 @@ impl SkBuff {
     /// is from `data` on. For a packet whose IP header has been taken off, as in a socket's queue.
     pub(super) fn linear(&mut self) -> Option<(&[u8], &[u8])> {
         let len = self.raw().len;
+        fail::at(Site::Linear).ok()?;
         // SAFETY: The packet is ours.
         if !unsafe { bindings::sttcp_pskb_may_pull(self.as_ptr(), len) } {
             return None;
@@ -292,6 +297,7 @@ impl SkBuff {
         // SAFETY: The packet is ours.
         unsafe { bindings::sttcp_skb_ext_reset(skb) };
         self.set_dev(ptr::null_mut());
+        fail::at(Site::Hold)?;
         // SAFETY: The packet is ours.
         to_result(unsafe { bindings::sttcp_skb_orphan_frags_rx(skb) })
     }
@@ -355,7 +361,7 @@ impl SkBuff {
     }
 
     /// Sends the packet, which has its whole IP header: a held one, a clone, or one made by
-    /// [`alloc_from`](Self::alloc_from). The route is looked up again. It does not pass
+    /// [`alloc`](Self::alloc). The route is looked up again. It does not pass
     /// `LOCAL_OUT`, so neither this module nor conntrack sees it. Any context.
     ///
     /// # Errors

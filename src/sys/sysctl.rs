@@ -4,7 +4,11 @@
 //!
 //! C header: [`include/linux/sysctl.h`](srctree/include/linux/sysctl.h)
 
-use super::{bindings, net::Net};
+use super::{
+    bindings,
+    fail::{self, Site},
+    net::Net,
+};
 use core::ptr::NonNull;
 use kernel::{
     ffi::{c_int, c_void},
@@ -45,12 +49,26 @@ pub(crate) trait Control: Send + Sync + 'static {
 }
 
 /// Writes what falls into the window that the reader asks for.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     buffer: &'a mut [u8],
     /// Bytes still to be left out.
     skip: usize,
     /// Bytes written.
     filled: usize,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn new(buffer: &'a mut [u8], skip: usize) -> Self {
+        Self {
+            buffer,
+            skip,
+            filled: 0,
+        }
+    }
+
+    pub(super) fn filled(&self) -> usize {
+        self.filled
+    }
 }
 
 impl Write for Window<'_> {
@@ -70,14 +88,10 @@ impl Write for Window<'_> {
 }
 
 fn read<C: Control>(control: &C, id: u32, buffer: &mut [u8], position: usize) -> Result<usize> {
-    let mut window = Window {
-        buffer,
-        skip: position,
-        filled: 0,
-    };
+    let mut window = Window::new(buffer, position);
     control.read(id, &mut window)?;
     window.write_str("\n").map_err(|_| EINVAL)?;
-    Ok(window.filled)
+    Ok(window.filled())
 }
 
 fn write<C: Control>(control: &C, id: u32, bytes: &[u8], position: usize) -> Result {
@@ -162,6 +176,7 @@ impl<C: Control> Table<C> {
         entries: &[Entry],
         control: Arc<C>,
     ) -> Result<Self> {
+        fail::at(Site::Sysctl)?;
         let mut table = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
         for entry in entries {
             table.push(

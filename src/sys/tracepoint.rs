@@ -4,7 +4,12 @@
 //!
 //! C header: [`include/trace/events/sock.h`](srctree/include/trace/events/sock.h)
 
-use super::{bindings, net::Net, route::from_in6_addr};
+use super::{
+    bindings,
+    fail::{self, Site},
+    net::Net,
+    route::from_in6_addr,
+};
 use core::{
     marker::PhantomData,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -131,6 +136,7 @@ impl<H: DataReady> DataReadyProbe<H> {
     ///
     /// `EBUSY` if there is one already.
     pub(crate) fn register() -> Result<Self> {
+        fail::at(Site::Tracepoint)?;
         if TAKEN.cmpxchg(false, true, Full).is_err() {
             return Err(EBUSY);
         }

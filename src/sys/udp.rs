@@ -7,6 +7,7 @@
 
 use super::{
     bindings, clock,
+    fail::{self, Site},
     net::Net,
     route::{from_in6_addr, in6_addr, Dst, Flow},
     skb::SkBuff,
@@ -28,6 +29,9 @@ const UDP_HEADER: usize = 8;
 pub(crate) trait Receive: Send + Sync + 'static {
     /// A datagram came, its checksum right. Softirq, under the RCU read lock.
     fn received(&self, from: SocketAddr, payload: &[u8]);
+
+    /// A datagram came that cannot be read, for want of memory. Softirq, under the RCU read lock.
+    fn unreadable(&self);
 }
 
 /// What `sk_user_data` points to. Aligned, as the low bits of that pointer are flags.
@@ -67,6 +71,7 @@ impl<H: Receive> Socket<H> {
             SocketAddr::V4(_) => bindings::AF_INET,
             SocketAddr::V6(_) => bindings::AF_INET6,
         };
+        fail::at(Site::Socket)?;
         let target = KBox::new(Target(handler), GFP_KERNEL)?;
         let mut socket = ptr::null_mut();
         // SAFETY: The namespace is valid, and `socket` valid for a write.
@@ -204,7 +209,7 @@ impl<H: Receive> Socket<H> {
                 ]);
                 put(&mut udp, 6, &sum.to_be_bytes());
                 let ip = ipv4_header(from, to, udp_len);
-                SkBuff::alloc_from_parts(&[&ip, &udp, payload])
+                SkBuff::alloc(&[&ip, &udp, payload], Site::Datagram)
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
                 let sum = checksum(&[
@@ -217,11 +222,11 @@ impl<H: Receive> Socket<H> {
                 ]);
                 put(&mut udp, 6, &sum.to_be_bytes());
                 let ip = ipv6_header(from, to, udp_len);
-                SkBuff::alloc_from_parts(&[&ip, &udp, payload])
+                SkBuff::alloc(&[&ip, &udp, payload], Site::Datagram)
             }
             _ => return Err(EINVAL),
         };
-        skb.ok_or(ENOMEM)?.local_out(self.net, dst)
+        skb?.local_out(self.net, dst)
     }
 }
 
@@ -261,11 +266,12 @@ unsafe extern "C" fn receive<H: Receive>(
     // cleared.
     if let Some(target) = unsafe { target.cast_const().as_ref() } {
         let ifindex = skb.ifindex();
-        if let Some((from, payload)) = skb
+        match skb
             .linear()
             .and_then(|(header, datagram)| parse(header, datagram, ifindex))
         {
-            target.0.received(from, payload);
+            Some((from, payload)) => target.0.received(from, payload),
+            None => target.0.unreadable(),
         }
     }
     0
