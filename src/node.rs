@@ -193,36 +193,39 @@ impl Node {
         self.counters.add(counter);
     }
 
-    /// Sends a segment without payload. Any context.
-    pub(crate) fn transmit(&self, flow: &Flow, segment: &Segment) {
+    /// Sends a segment without payload. Whether there was memory for it. Any context.
+    pub(crate) fn transmit(&self, flow: &Flow, segment: &Segment) -> bool {
         let mut packet = [0; MAX_PACKET];
         let sent = emit(&mut packet, flow.service, flow.client, segment)
-            .ok()
-            .and_then(|len| SkBuff::alloc(&[packet.get(..len)?], Site::Send).ok())
-            .map(|skb| skb.transmit(self.net));
-        if !matches!(sent, Some(Ok(()))) {
-            self.count(Counter::EmitFailed);
-        }
+            .map_err(|_| EINVAL)
+            .and_then(|len| SkBuff::alloc(&[packet.get(..len).unwrap_or(&[])], Site::Send))
+            .and_then(|skb| skb.transmit(self.net));
+        self.emitted(sent)
     }
 
-    /// Hands a segment without payload to the stack, as the client's. Any context.
-    pub(crate) fn inject(&self, flow: &Flow, segment: &Segment, ifindex: u32) {
+    /// Hands a segment without payload to the stack, as the client's. Whether there was memory for it. Any context.
+    pub(crate) fn inject(&self, flow: &Flow, segment: &Segment, ifindex: u32) -> bool {
         if segment.flags.contains(Flags::RST) {
             self.count(Counter::ResetsInjected);
         }
         let mut packet = [0; MAX_PACKET];
         let done = emit(&mut packet, flow.client, flow.service, segment)
-            .ok()
-            .and_then(|len| SkBuff::alloc(&[packet.get(..len)?], Site::Inject).ok())
-            .map(|skb| skb.inject(self.net, ifindex));
-        if !matches!(done, Some(Ok(()))) {
+            .map_err(|_| EINVAL)
+            .and_then(|len| SkBuff::alloc(&[packet.get(..len).unwrap_or(&[])], Site::Inject))
+            .and_then(|skb| skb.inject(self.net, ifindex));
+        self.emitted(done)
+    }
+
+    fn emitted(&self, result: Result) -> bool {
+        if result.is_err() {
             self.count(Counter::EmitFailed);
         }
+        result != Err(ENOMEM)
     }
 
     /// Carries out what the engine wants of a primary's connection; `false` if the connection is over. Any context, bucket locked.
-    pub(crate) fn carry_out_primary(&self, entry: &Entry, actions: primary::Actions) -> bool {
-        let Kind::Primary(connection) = &entry.kind else {
+    pub(crate) fn carry_out_primary(&self, entry: &mut Entry, actions: primary::Actions) -> bool {
+        let Kind::Primary(connection) = &mut entry.kind else {
             return true;
         };
         if let Some(counter) = actions.count {
@@ -233,7 +236,13 @@ impl Node {
         }
         if let Some(segment) = &actions.send {
             self.count(Counter::AcksReleased);
-            self.transmit(&entry.flow, segment);
+            if !self.transmit(&entry.flow, segment) {
+                let starved = primary::Actions {
+                    check_socket: actions.check_socket,
+                    ..connection.starve(now())
+                };
+                return self.carry_out_primary(entry, starved);
+            }
         }
         if actions.remove {
             return false;
@@ -245,6 +254,15 @@ impl Node {
             let actions = connection.on_socket(self.socket(&entry.flow, entry.ifindex));
             self.carry_out_primary(entry, actions)
         }
+    }
+
+    /// Memory for a segment of a primary's connection was short; `false` if the connection is over. Any context, bucket locked.
+    pub(crate) fn starve(&self, entry: &mut Entry) -> bool {
+        let Kind::Primary(connection) = &mut entry.kind else {
+            return true;
+        };
+        let actions = connection.starve(now());
+        self.carry_out_primary(entry, actions)
     }
 
     /// Carries out what the engine wants of a shadow; `false` if the shadow is over. Any context, bucket locked.
@@ -259,7 +277,9 @@ impl Node {
             self.tell(record);
         }
         if let Some(segment) = &actions.inject {
-            self.inject(&entry.flow, segment, entry.ifindex);
+            if !self.inject(&entry.flow, segment, entry.ifindex) {
+                shadow.starve();
+            }
         }
         if actions.release_queue {
             while let Some((skb, _)) = entry.queue.pop_front() {

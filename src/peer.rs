@@ -7,7 +7,7 @@ use crate::engine::message::{
     records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind as Datagram, Open, Record,
     MAX_DATAGRAM,
 };
-use crate::engine::shadow::Shadow;
+use crate::engine::shadow::{Actions, Shadow};
 use crate::node::{now, Node};
 use crate::sys::clock;
 use crate::sys::udp::{Receive, Socket};
@@ -223,20 +223,22 @@ impl Node {
             ifindex = self.tap();
         }
         let (shadow, syn) = Shadow::open(open, now());
-        let poll_at = shadow.poll_at();
         match bucket.insert(flow, Kind::Shadow(shadow), ifindex) {
-            Some((entry, _)) => entry.queue.append(&mut queue),
+            Some((entry, _)) => {
+                entry.queue.append(&mut queue);
+                self.count(Counter::ShadowsOpened);
+                let opening = Actions {
+                    inject: Some(syn),
+                    ..Actions::default()
+                };
+                let _ = self.carry_out_shadow(entry, opening);
+            }
             None => {
                 self.tell(&Record::Gone(open.id, Gone::NoMemory));
                 return;
             }
         }
-        self.count(Counter::ShadowsOpened);
-        self.inject(&flow, &syn, ifindex);
         self.warm(&flow);
-        if let Some(at) = poll_at {
-            self.wake_at(at);
-        }
     }
 }
 

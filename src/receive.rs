@@ -202,11 +202,13 @@ impl Node {
         for counter in counters.into_iter().flatten() {
             self.count(counter);
         }
-        if rewrite(&mut skb, &change) {
-            Verdict::Accept(skb)
-        } else {
-            Verdict::Drop(skb)
+        if !rewrite(&mut skb, &change) {
+            // It may negotiate what a shadow could not share.
+            if let Some(entry) = bucket.find(flow) {
+                self.starve(entry);
+            }
         }
+        Verdict::Accept(skb)
     }
 
     /// A segment of a known connection; also says whether to keep the connection.
@@ -226,7 +228,7 @@ impl Node {
                 let (inbound, actions) = shadow.on_client(segment, now());
                 let verdict = match inbound {
                     Inbound::Pass(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
-                    Inbound::Pass(_) => Verdict::Drop(skb),
+                    Inbound::Pass(_) => self.drop_for_memory(skb),
                     Inbound::Queue => self.enqueue(skb, entry, segment),
                     Inbound::Drop(counter) => {
                         self.count(counter);
@@ -259,8 +261,14 @@ impl Node {
                 }
                 self.enqueue(skb, entry, segment)
             }
-            None => Verdict::Drop(skb),
+            None => self.drop_for_memory(skb),
         }
+    }
+
+    /// The client sends it again, as the primary acknowledges nothing that the shadow lacks.
+    fn drop_for_memory(&self, skb: SkBuff) -> Verdict {
+        self.count(Counter::NoMemory);
+        Verdict::Drop(skb)
     }
 
     /// Keeps a client's segment until the shadow is ready.
@@ -268,9 +276,12 @@ impl Node {
         if segment.is_empty() {
             return Verdict::Drop(skb);
         }
-        if entry.queue.len() >= MAX_PENDING || skb.prepare_hold().is_err() {
+        if entry.queue.len() >= MAX_PENDING {
             self.count(Counter::PendingOverflow);
             return Verdict::Drop(skb);
+        }
+        if skb.prepare_hold().is_err() {
+            return self.drop_for_memory(skb);
         }
         self.count(Counter::PendingQueued);
         entry.queue.push_back(

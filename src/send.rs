@@ -4,7 +4,6 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::primary::{plain_handshake, Verdict as Decision};
-use crate::engine::rewrite::Rewrite;
 use crate::engine::shadow::Outbound;
 use crate::engine::wire::ip::PROTOCOL_ICMPV6;
 use crate::engine::wire::{arp, ndisc, peek, Flags, Packet};
@@ -35,9 +34,7 @@ impl Handler for Node {
                 Verdict::Accept(skb)
             }
             Seen::Address if self.speaks() => Verdict::Accept(skb),
-            Seen::Address if self.claims_service(&skb) => {
-                self.mute(skb, Counter::NeighbourMuted)
-            }
+            Seen::Address if self.claims_service(&skb) => self.mute(skb, Counter::NeighbourMuted),
             Seen::Address | Seen::Bad(_) => self.mute(skb, Counter::OutputMuted),
         }
     }
@@ -94,18 +91,23 @@ impl Node {
         }
     }
 
-    fn send_known(&self, skb: SkBuff, entry: &mut Entry, packet: &Packet) -> (Verdict, bool) {
+    fn send_known(&self, mut skb: SkBuff, entry: &mut Entry, packet: &Packet) -> (Verdict, bool) {
         let segment = &packet.segment;
         match &mut entry.kind {
             Kind::Primary(connection) => {
                 if segment.flags.contains(Flags::SYN) {
                     connection.on_syn_ack(segment, now());
-                    return (pass(skb, &plain_handshake(segment).0), true);
+                    let plain = rewrite(&mut skb, &plain_handshake(segment).0);
+                    // What could not be blanked may be negotiated: a shadow could not share it.
+                    return (Verdict::Accept(skb), plain || self.starve(entry));
                 }
                 let (decision, actions) = connection.on_server(segment, now());
                 let keep = self.carry_out_primary(entry, actions);
                 match decision {
-                    Decision::Send(change) => (pass(skb, &change), keep),
+                    Decision::Send(change) if rewrite(&mut skb, &change) => {
+                        (Verdict::Accept(skb), keep)
+                    }
+                    Decision::Send(_) => (self.unchanged(skb), keep && self.starve(entry)),
                     Decision::Swallow => {
                         drop(skb);
                         (Verdict::Stolen, keep)
@@ -113,17 +115,16 @@ impl Node {
                 }
             }
             Kind::Shadow(shadow) => {
-                let (outbound, actions) = shadow.on_output(segment, now());
+                let (outbound, mut actions) = shadow.on_output(segment, now());
                 let verdict = match outbound {
-                    Outbound::Send(change) => pass(skb, &change),
+                    Outbound::Send(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
+                    Outbound::Send(_) => self.unchanged(skb),
                     Outbound::Hold(start, end) => {
-                        let mut skb = skb;
                         if skb.prepare_hold().is_ok() {
                             let (start, end) = (start.raw(), end.raw());
                             entry.queue.push_back(skb, Tag { start, end });
                         } else {
-                            // The socket still has the data, and will send it again.
-                            self.count(Counter::EmitFailed);
+                            shadow.not_held(start, &mut actions);
                         }
                         Verdict::Stolen
                     }
@@ -137,13 +138,9 @@ impl Node {
             Kind::Pending(_) => (self.mute(skb, Counter::OutputMuted), true),
         }
     }
-}
 
-fn pass(mut skb: SkBuff, change: &Rewrite) -> Verdict {
-    if rewrite(&mut skb, change) {
-        Verdict::Accept(skb)
-    } else {
-        // Not sent with wrong numbers: lost, and sent again.
-        Verdict::Stolen
+    /// A packet that could not be changed does not go out with wrong numbers. It is lost, and its socket sends it again.
+    fn unchanged(&self, skb: SkBuff) -> Verdict {
+        self.mute(skb, Counter::NoMemory)
     }
 }

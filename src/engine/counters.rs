@@ -109,6 +109,8 @@ counters! {
     HandshakesInjected => "handshakes_injected",
     /// Resets injected to end a shadow (backup).
     ResetsInjected => "resets_injected",
+    /// Packets dropped for want of memory to read, change or keep them; they are sent again.
+    NoMemory => "no_memory",
     /// Segments that could not be injected or sent for want of memory or a route.
     EmitFailed => "emit_failed",
     /// Shadow segments held for the client's acknowledgement (backup).

@@ -422,6 +422,22 @@ impl Connection {
         }
     }
 
+    /// Memory for a segment of this connection was short: it goes on as plain TCP.
+    pub fn starve(&mut self, now: Instant) -> Actions {
+        const WHY: Counter = Counter::UnprotectedNoMemory;
+        match self.state {
+            State::HalfOpen => {
+                self.state = State::Unprotected(WHY);
+                Actions {
+                    count: Some(WHY),
+                    ..Actions::default()
+                }
+            }
+            State::Opening | State::Protected => self.leave(WHY, now),
+            State::Unprotected(_) => Actions::default(),
+        }
+    }
+
     /// When [`Connection::poll`] wants to be called, if ever.
     pub fn poll_at(&self) -> Option<Instant> {
         let retry = self.waiting_since.map(|_| self.next_retry);

@@ -100,6 +100,8 @@ pub struct Shadow {
     open: Open,
     opened_at: Instant,
     syn_tries: u8,
+    /// Whether a segment could not be injected for want of memory.
+    starved: bool,
     /// From the shadow's sequence numbers to the primary's.
     delta: Delta,
     /// From the shadow's timestamp clock to the primary's.
@@ -149,6 +151,7 @@ impl Shadow {
             open: *open,
             opened_at: now,
             syn_tries: 1,
+            starved: false,
             delta: Delta::default(),
             clock_delta: Delta::default(),
             clock: (0, now),
@@ -316,6 +319,17 @@ impl Shadow {
         let near = segment.seq.since(self.rcv_nxt).unsigned_abs() <= widest(primary).unsigned_abs();
         let sent = (self.snd_nxt + self.delta).max(self.client_ack);
         near && (!segment.flags.contains(Flags::ACK) || segment.ack.since(sent) <= widest(client))
+    }
+
+    /// Memory for a segment to inject was short.
+    pub fn starve(&mut self) {
+        self.starved = true;
+    }
+
+    /// There was no memory to hold a segment from `start` on: its repetition is to be held in its stead. `actions` are those of the segment.
+    pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions) {
+        self.held_nxt = start;
+        actions.count = Some(Counter::NoMemory);
     }
 
     /// A segment that the shadow sends.
@@ -546,7 +560,12 @@ impl Shadow {
         match self.state {
             State::Opening if self.check_at.is_some_and(|at| now >= at) => {
                 if self.syn_tries >= SYN_TRIES {
-                    actions.record = Some(Record::Gone(self.id, Gone::Refused));
+                    let why = if self.starved {
+                        Gone::NoMemory
+                    } else {
+                        Gone::Refused
+                    };
+                    actions.record = Some(Record::Gone(self.id, why));
                     actions.count = Some(Counter::ShadowsRefused);
                     actions.remove = true;
                     return actions;

@@ -530,6 +530,27 @@ fn shadow_that_is_gone_leaves_plain_tcp() {
 }
 
 #[test]
+fn want_of_memory_leaves_plain_tcp() {
+    let why = Counter::UnprotectedNoMemory;
+    let mut connection = protected();
+    swallowed(connection.on_server(&seg(p(0), c(100)), ms(2)));
+    let actions = connection.starve(ms(3));
+    assert_eq!((actions.record, actions.count), (CLOSE, Some(why)));
+    assert_eq!(connection.state(), State::Unprotected(why));
+    assert_eq!(connection.starve(ms(4)), Actions::default());
+    connection.on_gone(Gone::Ended, ms(5));
+    unchanged(connection.on_server(&seg(p(0), c(300)), ms(6)));
+
+    // In the handshake there is nobody to tell yet.
+    let mut connection = half_open();
+    let actions = connection.starve(ms(1));
+    assert_eq!((actions.record, actions.count), (None, Some(why)));
+    let third = connection.on_client(&seg(c(0), p(0)), true, ms(2));
+    assert_eq!(third, Actions::default());
+    unchanged(connection.on_server(&seg(p(0), c(300)), ms(3)));
+}
+
+#[test]
 fn half_open_connection_has_no_shadow() {
     let mut connection = half_open();
     assert_eq!(

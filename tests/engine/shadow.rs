@@ -177,6 +177,17 @@ fn syn_is_repeated_and_given_up() {
 }
 
 #[test]
+fn shadow_for_which_there_was_no_memory_was_not_refused() {
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    shadow.starve();
+    let mut actions = next(&mut shadow).1;
+    while !actions.remove {
+        actions = next(&mut shadow).1;
+    }
+    assert_eq!(actions.record, Some(Record::Gone(ID, Gone::NoMemory)));
+}
+
+#[test]
 fn repeated_syn_ack_gets_its_third_segment_again() {
     let mut shadow = established();
     passed(shadow.on_client(&seg(c(0), p(0)).data(10), ms(1)), s(0));
@@ -306,6 +317,21 @@ fn retransmission_of_what_is_held_is_swallowed() {
     );
     held(shadow.on_output(&seg(s(20), c(0)).data(60), ms(3)), 20, 80);
     held(shadow.on_output(&seg(s(80), c(0)).fin(), ms(4)), 80, 81);
+}
+
+#[test]
+fn what_could_not_be_held_is_held_when_it_is_repeated() {
+    let mut shadow = established();
+    held(shadow.on_output(&seg(s(0), c(0)).data(60), ms(1)), 0, 60);
+    let (outbound, mut actions) = shadow.on_output(&seg(s(60), c(0)).data(40), ms(2));
+    assert_eq!(outbound, Outbound::Hold(p(60), p(100)));
+    shadow.not_held(p(60), &mut actions);
+    assert_eq!(actions.count, Some(Counter::NoMemory));
+    let again = shadow.on_output(&seg(s(0), c(0)).data(60), ms(3));
+    assert_eq!(again.0, Outbound::Swallow);
+    held(shadow.on_output(&seg(s(60), c(0)).data(40), ms(3)), 60, 100);
+    let again = shadow.on_output(&seg(s(60), c(0)).data(40), ms(4));
+    assert_eq!(again.0, Outbound::Swallow);
 }
 
 #[test]
