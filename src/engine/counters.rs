@@ -91,6 +91,8 @@ counters! {
     ShadowsFinished => "shadows_finished",
     /// Shadows that were still there long after their connection and were reset (backup).
     ShadowsOverdue => "shadows_overdue",
+    /// Shadows dropped because the client was 1 GiB ahead of them (backup).
+    ShadowsBehind => "shadows_behind",
     /// Shadows dropped because the primary no longer protects their connection (backup).
     ShadowsAbandoned => "shadows_abandoned",
     /// Client segments kept until their shadow is ready (backup).
@@ -103,6 +105,8 @@ counters! {
     StrayIn => "stray_in",
     /// Acknowledgements beyond what the shadow has sent, clamped (backup).
     AcksClamped => "acks_clamped",
+    /// Acknowledgements of client segments ignored: farther ahead than the client can be known to be (backup).
+    AcksDoubted => "acks_doubted",
     /// Acknowledgements injected for output that the client already had (backup).
     AcksInjected => "acks_injected",
     /// Handshake segments injected (backup).

@@ -30,6 +30,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How long after a reset the kernel is asked whether its socket is gone.
 const CHECK_AFTER: Duration = Duration::from_millis(10);
 
+/// How far the client may be ahead of a shadow in what it has from the server: well within half the circle of sequence numbers.
+const MAX_LAG: i32 = 1 << 30;
+
 /// Client data younger than this at a takeover is acknowledged at once.
 const RECENT: Duration = Duration::from_secs(300);
 
@@ -285,15 +288,21 @@ impl Shadow {
             }
         }
         if segment.flags.contains(Flags::ACK) {
-            if segment.ack >= self.client_ack {
+            let mut acked = self.client_ack;
+            if !self.believes(segment) {
+                actions.count = Some(Counter::AcksDoubted);
+            } else if segment.ack >= self.client_ack {
                 if segment.ack > self.client_ack {
                     actions.release_held = Some(segment.ack);
                     self.progress_at = now;
                 }
+                acked = segment.ack;
                 self.client_ack = segment.ack;
                 self.client_window = segment.window;
+            } else {
+                acked = segment.ack;
             }
-            let ack = segment.ack - self.delta;
+            let ack = acked - self.delta;
             if ack > self.snd_nxt {
                 // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
                 let scale = self.open.window_scale.map_or(0, |(client, _)| client);
@@ -302,23 +311,36 @@ impl Shadow {
                 rewrite.ack = Some(self.snd_nxt);
                 rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
                 rewrite.sack = SackRewrite::Blank;
-                actions.count = Some(Counter::AcksClamped);
+                actions.count = actions.count.or(Some(Counter::AcksClamped));
             } else {
                 rewrite.ack = Some(ack);
                 rewrite.sack = SackRewrite::Back(self.delta);
             }
         }
+        let lag = self.client_ack.since(self.snd_nxt + self.delta);
+        if lag > MAX_LAG && !self.speaking && self.state == State::Established {
+            actions = self.doom(now);
+            actions.record = Some(Record::Gone(self.id, Gone::Ended));
+            actions.count = Some(Counter::ShadowsBehind);
+            return (Inbound::Drop(Counter::StrayIn), actions);
+        }
         (Inbound::Pass(rewrite), actions)
     }
 
     /// Whether the segment can be one of this connection: neither a forger's, who knows the endpoints alone, nor an old duplicate. The exact
-    /// windows are the primary's; no window is wider than its scale allows, and no one acknowledges more than that beyond what is known.
+    /// window is the primary's; none is wider than its scale allows.
     fn is_plausible(&self, segment: &Segment) -> bool {
-        let widest = |scale: u8| i32::from(u16::MAX) << scale;
-        let (client, primary) = self.open.window_scale.unwrap_or((0, 0));
-        let near = segment.seq.since(self.rcv_nxt).unsigned_abs() <= widest(primary).unsigned_abs();
+        let (_, primary) = self.open.window_scale.unwrap_or((0, 0));
+        segment.seq.since(self.rcv_nxt).unsigned_abs() <= u32::from(u16::MAX) << primary
+    }
+
+    /// Whether the segment's acknowledgement is taken for the client's. Only the primary knows what it has sent. Beyond a window of the
+    /// client's, as after losses of the tap, only a segment that begins with the very byte that is expected next is believed: a forger would
+    /// have to guess that number. Any other is taken for its bytes alone.
+    fn believes(&self, segment: &Segment) -> bool {
+        let (client, _) = self.open.window_scale.unwrap_or((0, 0));
         let sent = (self.snd_nxt + self.delta).max(self.client_ack);
-        near && (!segment.flags.contains(Flags::ACK) || segment.ack.since(sent) <= widest(client))
+        segment.ack.since(sent) <= i32::from(u16::MAX) << client || segment.seq == self.rcv_nxt
     }
 
     /// Memory for a segment to inject was short.

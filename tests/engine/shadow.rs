@@ -709,3 +709,48 @@ fn reset_of_a_shadow_that_is_behind_is_one_that_the_client_believes() {
     let rewrite = sent(shadow.on_output(&seg(s(0), c(0)).rst(), ms(4)));
     assert_eq!(rewrite.seq, Some(p(1000)));
 }
+
+#[test]
+fn acknowledgement_far_ahead_is_believed_only_where_nobody_guesses() {
+    // The tap lost segments: the client has 70,000 bytes more than is known here, without window scaling.
+    let mut shadow = established();
+    shadow.on_client(&seg(c(0), p(0)).data(100), ms(1));
+    shadow.on_delivered(c(100), ms(1));
+    let (inbound, actions) = shadow.on_client(&seg(c(90), p(70_000)).data(20), ms(2));
+    assert_eq!(actions.count, Some(Counter::AcksDoubted));
+    assert_eq!(actions.release_held, None);
+    let Inbound::Pass(rewrite) = inbound else {
+        panic!("{inbound:?}")
+    };
+    // Its bytes are taken, with what was known before.
+    assert_eq!(rewrite.ack, Some(s(0)));
+    shadow.on_delivered(c(110), ms(2));
+    // The very byte that comes next.
+    let (_, actions) = shadow.on_client(&seg(c(110), p(70_000)), ms(3));
+    assert_eq!(actions.count, Some(Counter::AcksClamped));
+    assert_eq!(actions.release_held, Some(p(70_000)));
+    assert_eq!(shadow.lag_out(), 70_000);
+}
+
+#[test]
+fn shadow_too_far_behind_is_given_up() {
+    let mut shadow = established();
+    let (mut at, mut acked) = (0, 0);
+    let actions = loop {
+        at += 1;
+        acked += 65_535;
+        let (_, actions) = shadow.on_client(&seg(c(0), p(acked)), ms(at));
+        if actions.inject.is_some() {
+            break actions;
+        }
+    };
+    assert!(acked > 1 << 30 && acked < (1 << 30) + 70_000, "{acked}");
+    assert_eq!(actions.count, Some(Counter::ShadowsBehind));
+    assert_eq!(actions.record, Some(Record::Gone(ID, Gone::Ended)));
+    let reset = actions.inject.unwrap();
+    assert!(reset.flags.contains(Flags::RST));
+    // The reset passes, and once is enough.
+    let (inbound, actions) = shadow.on_client(&reset, ms(at));
+    assert!(matches!(inbound, Inbound::Pass(_)));
+    assert_eq!(actions.inject, None);
+}
