@@ -132,6 +132,15 @@ rejoin() {
 ended() { ! kill -0 "$1" 2>/dev/null; }
 went_on_or_ended() { [ -e "$WORK/up" ] || ended "$1"; }
 
+# describe: what each host knows of the connections, for whoever has to find out why one stands still.
+describe() {
+    local host
+    for host in client primary backup; do
+        ip netns exec $host ss -Htino state established | grep -A1 "$VIP4\|$VIP6" | sed "s/^/# $host: /" | head -40
+        [ $host = client ] || ip netns exec $host sh -c 'cat /proc/net/sttcp; grep -v " 0$" /proc/net/sttcp_stat' | sed "s/^/# $host: /"
+    done
+}
+
 # survives TEXT ARGUMENTS...: a client runs until after the primary was cut off at a random moment; every byte is checked by it, and
 # after the takeover bytes come on each of its connections.
 survives() {
@@ -152,7 +161,10 @@ survives() {
     wait_until 10 has_state "$silent" solo
     status=$?
     rm -f "$WORK/up"
-    wait_until 20 went_on_or_ended $pid
+    wait_until 6 went_on_or_ended $pid || {
+        describe
+        wait_until 14 went_on_or_ended $pid
+    }
     if ended $pid || [ ! -e "$WORK/up" ]; then
         status=1
         echo "# not all connections went on after the takeover"
