@@ -9,32 +9,6 @@ set -euo pipefail
 
 BYTES=$((64 << 20))
 
-# align NAME: how far the guest's clocks are behind the host's. Writing to the share stamps a file with the host's time,
-# which has passed when the guest reads its own clock next: so the largest difference seen is the truest. Prints the
-# difference to the time of day and to the kernel log's time, in seconds.
-align() {
-    local answer monotonic real mark
-    answer=$(on "$1" 'python3 -c "
-import os, time
-file = os.open(\"clock\", os.O_RDWR | os.O_CREAT)
-monotonic = real = -10**30
-for _ in range(60):
-    os.pwrite(file, b\"x\", 0)
-    stamp = os.fstat(file).st_mtime_ns
-    monotonic = max(monotonic, stamp - time.monotonic_ns())
-    real = max(real, stamp - time.time_ns())
-log = open(\"/dev/kmsg\", \"w\")
-print(\"clock %.6f\" % time.monotonic(), file=log, flush=True)
-print(\"%.6f %.6f\" % (monotonic / 1e9, real / 1e9))
-"')
-    read -r monotonic real <<<"$answer"
-    # The log's clock is not quite the monotonic one.
-    mark=$(grep -a ' clock ' "$SEGMENT/$1/console" | tail -1 | tr -d '\r')
-    awk -v real="$real" -v monotonic="$monotonic" -v mark="$mark" 'BEGIN {
-        sub(/^\[ */, "", mark); split(mark, part, /\]? +(clock )?/)
-        printf "%.6f %.6f\n", real, monotonic + part[2] - part[1] }'
-}
-
 # kernel_saw NAME: "TIME NAME TEXT" for each line of the module, TIME being the host's.
 kernel_saw() {
     tr -d '\r' <"$SEGMENT/$1/console" | grep -av 'sttcp: .* taint' | sed -nE 's/^\[ *([0-9.]+)\] sttcp: (.*)/\1 \2/p' |

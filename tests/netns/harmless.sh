@@ -38,17 +38,28 @@ goes "role=off" client get --to "$(target 4)" --bytes 4M
 [ "$(counter primary segments_in)" -eq "$segments" ]; result $? "role=off sees no packet"
 
 # Loading and unloading under load, on one CPU: it switches the kernel's static keys and calls for the tracepoint and for netfilter, and
-# emulated CPUs (QEMU's TCG) sometimes trap on an int3 that another CPU has long replaced: "Oops: int3" in sock_def_readable().
+# several CPUs emulated by an older QEMU then die of "Oops: int3", with this module or without: see docs/kernel-notes.md.
+# This shell comes before the load, which otherwise makes each of its commands wait; what is tested does not.
+beside_load() { chrt -o 0 "$@"; }
 echo 0 >/sys/devices/system/cpu/cpu1/online
-client "$TRAFFIC" client echo --to 10.0.0.1:8000 --connections 4 --until-file "$WORK/stop" >"$WORK/load" 2>&1 &
+client "$TRAFFIC" client echo --to 10.0.0.1:8000 --connections 4 --until-file "$WORK/stop" --mark-file "$WORK/up" >"$WORK/load" 2>&1 &
 load=$!
+wait_until 10 test -e "$WORK/up"
+chrt -f -p 1 $$
+LOADS=${LOADS:-50}
 status=0
-for _ in $(seq "${LOADS:-10}"); do
-    rmmod sttcp && insmod "$MODULE" && configure primary 1 2 && set_control primary role primary || status=1
+for _ in $(seq "$LOADS"); do
+    rm "$WORK/up"
+    beside_load rmmod sttcp && beside_load insmod "$MODULE" && configure primary 1 2 &&
+        beside_load ip netns exec primary sh -c 'echo primary >/proc/sys/net/sttcp/role' || status=1
+    # Each time bytes have moved on each connection.
+    wait_until 10 test -e "$WORK/up" || status=1
 done
-result $status "${LOADS:-10} times rmmod and insmod under load"
+result $status "$LOADS times rmmod and insmod under load"
 touch "$WORK/stop"
 wait $load; result $? "the load went on"
+chrt -o -p 0 $$
+echo "# $(sed -nE 's/.*"transactions":([0-9]+).*/\1/p' "$WORK/load") transactions in the meantime"
 echo 1 >/sys/devices/system/cpu/cpu1/online
 
 # Namespaces deleted while active.

@@ -27,6 +27,7 @@ survives() {
     "$@"
     wait_until 20 has_state "$silent" solo || status=1
     heard download || status=1
+    moved_on redis || status=1
     hush redis
     heard redis || status=1
     scan client "$silent" || status=1

@@ -79,11 +79,17 @@ talk() {
     local name=$1
     shift
     rm -f "$(share client)/$name".{up,stop}
-    on -t 200 client "/tmp/sttcp-traffic $* --timeout 60 --mark-file $name.up --until-file $name.stop" \
+    on -t 200 client "/tmp/sttcp-traffic $* --timeout ${PATIENCE:-60} --mark-file $name.up --until-file $name.stop" \
         >"$WORK/$name.json" 2>&1 &
     talker[$name]=$!
 }
 talking() { wait_until 30 test -e "$(share client)/$1.up"; }
+# moved_on NAME...: waits until bytes have come on all their connections since now.
+moved_on() {
+    local name
+    for name; do rm -f "$(share client)/$name.up"; done
+    for name; do talking "$name" || return 1; done
+}
 hush() { touch "$(share client)/$1.stop"; }
 # heard NAME: waits for its end; fails if a reply or a byte was wrong.
 heard() { wait "${talker[$1]}"; }
@@ -98,6 +104,32 @@ pause_began() { sed -nE 's/.*"began_unix_ms":([0-9]+).*/\1/p' "$WORK/$1.json"; }
 # logged NAME PATTERN: the last line of the kernel's log with it.
 logged() { grep -aE "sttcp: .*$2" "$SEGMENT/$1/console" | tail -1 | tr -d '\r'; }
 
+# align NAME: how far the guest's clocks are behind the host's. Writing to the share stamps a file with the host's time,
+# which has passed when the guest reads its own clock next: so the largest difference seen is the truest. Prints the
+# difference to the time of day and to the kernel log's time, in seconds.
+align() {
+    local answer monotonic real mark
+    answer=$(on "$1" 'python3 -c "
+import os, time
+file = os.open(\"clock\", os.O_RDWR | os.O_CREAT)
+monotonic = real = -10**30
+for _ in range(60):
+    os.pwrite(file, b\"x\", 0)
+    stamp = os.fstat(file).st_mtime_ns
+    monotonic = max(monotonic, stamp - time.monotonic_ns())
+    real = max(real, stamp - time.time_ns())
+log = open(\"/dev/kmsg\", \"w\")
+print(\"clock %.6f\" % time.monotonic(), file=log, flush=True)
+print(\"%.6f %.6f\" % (monotonic / 1e9, real / 1e9))
+"')
+    read -r monotonic real <<<"$answer"
+    # The log's clock is not quite the monotonic one.
+    mark=$(grep -a ' clock ' "$SEGMENT/$1/console" | tail -1 | tr -d '\r')
+    awk -v real="$real" -v monotonic="$monotonic" -v mark="$mark" 'BEGIN {
+        sub(/^\[ */, "", mark); split(mark, part, /\]? +(clock )?/)
+        printf "%.6f %.6f\n", real, monotonic + part[2] - part[1] }'
+}
+
 # delivered: bytes that the segment brought to the client so far.
 delivered() { cat /sys/class/net/tap-client/statistics/tx_bytes; }
 has_delivered() { [[ $(delivered) -ge $1 ]]; }
@@ -107,6 +139,14 @@ swap() {
     local old=$speaker
     speaker=$silent silent=$old
 }
+
+# settle: finds out who speaks, and waits until the pair is in step.
+settled() {
+    if has_state "$speaker" protected && has_state "$silent" shadowing; then return 0; fi
+    swap
+    return 1
+}
+settle() { wait_until 30 settled; }
 
 # reboot: the dead guest, which is the silent one now, comes back and joins as backup.
 reboot() { boot_guest "$silent" && ready "$silent" && serve "$silent" backup && in_step; }
