@@ -313,6 +313,7 @@ impl Control for Shared {
             Why::Incomplete(missing) => pr_err!("{name} refused: {missing} is not set\n"),
             Why::Family => pr_err!("{name} refused: local and peer are of different IP versions\n"),
             Why::LocalIsService => pr_err!("{name} refused: local must not be a service address\n"),
+            Why::Start(ENOMEM) => pr_err!("{name} refused: no memory to start the node\n"),
             Why::Start(error) => {
                 pr_err!("{name} refused: the node could not start, error {}: is local an address of this host, its port free?\n", error.to_errno());
             }
