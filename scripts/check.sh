@@ -31,6 +31,7 @@ mapfile -t rust < <(sources_of '*.rs')
 mapfile -t shell < <(scripts)
 attempt "rustfmt" scripts/chroot.sh rustfmt --check --color never --edition 2021 "${rust[@]}"
 attempt "shellcheck" scripts/chroot.sh shellcheck "${shell[@]}"
+attempt "unsafe code" scripts/unsafe.sh
 for manifest in Cargo.toml tests/*/Cargo.toml; do
     attempt "clippy of $manifest" scripts/chroot.sh cargo clippy -q --locked --all-targets --manifest-path "$manifest" -- -D warnings
 done

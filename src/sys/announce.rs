@@ -26,8 +26,8 @@ fn arp(dev: Device<'_>, address: Ipv4Addr) {
     let hardware = dev.address();
     // Some stacks learn from requests only, others from replies only (RFC 5227, section 3).
     for operation in [bindings::ARPOP_REQUEST, bindings::ARPOP_REPLY] {
-        // SAFETY: The device is there, by its invariant, and with it its link-layer address; null
-        // stands for broadcast as the destination, and for none as the target.
+        // SAFETY: Under RCU. The device is there, by its invariant, and with it its link-layer
+        // address; null stands for broadcast as the destination, and for none as the target.
         unsafe {
             bindings::arp_send(
                 operation as i32,
@@ -50,8 +50,8 @@ fn arp(dev: Device<'_>, address: Ipv4Addr) {
 fn neighbour_advertisement(dev: Device<'_>, address: Ipv6Addr) {
     let (to, address) = (in6_addr(ALL_NODES), in6_addr(address));
     let dev = dev.as_ptr();
-    // SAFETY: The device is there, by its invariant. Not a router, not solicited, overriding what
-    // others know (RFC 4861, section 7.2.6), with the link-layer address.
+    // SAFETY: Under RCU. The device is there, by its invariant. Not a router, not solicited,
+    // overriding what others know (RFC 4861, section 7.2.6), with the link-layer address.
     unsafe { bindings::ndisc_send_na(dev, &to, &address, false, false, true, true) };
 }
 
@@ -107,23 +107,23 @@ pub(crate) fn warm(net: Net, from: IpAddr, to: IpAddr) -> Result {
     let neighbour = match to {
         IpAddr::V4(to) => {
             let to = u32::from_ne_bytes(to.octets());
-            // SAFETY: We hold a reference on the route, an IPv4 one, so that the lookup reads four
-            // aligned bytes.
+            // SAFETY: Our reference. It is on an IPv4 route, so the lookup reads four aligned
+            // bytes.
             unsafe { bindings::sttcp_dst_neigh_lookup(dst.as_ptr(), (&raw const to).cast()) }
         }
         IpAddr::V6(to) => {
             let to = in6_addr(to);
-            // SAFETY: We hold a reference on the route, an IPv6 one, so that the lookup reads a
-            // `struct in6_addr`.
+            // SAFETY: Our reference. It is on an IPv6 route, so the lookup reads a `struct
+            // in6_addr`.
             unsafe { bindings::sttcp_dst_neigh_lookup(dst.as_ptr(), (&raw const to).cast()) }
         }
     };
     if neighbour.is_null() {
         return Err(ENOBUFS);
     }
-    // SAFETY: The lookup gave us a reference.
+    // SAFETY: Our reference. The lookup gave it to us.
     unsafe { bindings::sttcp_neigh_event_send(neighbour) };
-    // SAFETY: The reference is ours, and used no more.
+    // SAFETY: Our reference. It is used no more.
     unsafe { bindings::sttcp_neigh_release(neighbour) };
     Ok(())
 }

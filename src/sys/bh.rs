@@ -28,35 +28,35 @@ fn ours(lock: *mut bindings::spinlock_t) -> *mut ours::spinlock_t {
     lock.cast()
 }
 
-// SAFETY: `spinlock_t` ensures mutual exclusion. `relock` uses the default implementation, which
-// takes the lock in the same way.
+// SAFETY: Any CPU. A `spinlock_t` keeps all others out, and softirqs of this one. `relock` uses the
+// default implementation, which takes the lock in the same way.
 unsafe impl Backend for BhBackend {
     type State = bindings::spinlock_t;
     type GuardState = ();
 
     unsafe fn init(ptr: *mut Self::State, name: *const c_char, key: *mut bindings::lock_class_key) {
-        // SAFETY: The caller promises that `ptr` is valid for writes, and `name` and `key` for
-        // reads for ever.
+        // SAFETY: Caller's promise. `ptr` is valid for writes, and `name` and `key` for reads for
+        // ever.
         unsafe { bindings::__spin_lock_init(ptr, name, key) }
     }
 
     unsafe fn lock(ptr: *mut Self::State) {
-        // SAFETY: The caller promises that the lock is initialised.
+        // SAFETY: Caller's promise. The lock is initialised.
         unsafe { ours::sttcp_spin_lock_bh(ours(ptr)) }
     }
 
     unsafe fn try_lock(ptr: *mut Self::State) -> Option<()> {
-        // SAFETY: The caller promises that the lock is initialised.
+        // SAFETY: Caller's promise. The lock is initialised.
         (unsafe { ours::sttcp_spin_trylock_bh(ours(ptr)) } != 0).then_some(())
     }
 
     unsafe fn unlock(ptr: *mut Self::State, (): &()) {
-        // SAFETY: The caller promises to hold the lock.
+        // SAFETY: Caller's promise. It holds the lock.
         unsafe { ours::sttcp_spin_unlock_bh(ours(ptr)) }
     }
 
     unsafe fn assert_is_held(ptr: *mut Self::State) {
-        // SAFETY: The caller promises that the lock is initialised.
+        // SAFETY: Caller's promise. The lock is initialised.
         unsafe { bindings::spin_assert_is_held(ptr) }
     }
 }

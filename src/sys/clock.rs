@@ -15,7 +15,7 @@ pub(crate) fn monotonic_ns() -> u64 {
 
 /// Fills `bytes` with numbers that nobody can guess.
 pub(crate) fn random_bytes(bytes: &mut [u8]) {
-    // SAFETY: `bytes` is valid for writes of its length.
+    // SAFETY: Valid memory. `bytes` can be written for its length.
     unsafe { bindings::get_random_bytes(bytes.as_mut_ptr().cast(), bytes.len()) };
 }
 

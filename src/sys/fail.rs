@@ -138,7 +138,8 @@ mod knob {
     #[no_mangle]
     unsafe extern "C" fn sttcp_fail_set(text: *const c_char, _parameter: *const c_void) -> c_int {
         from_result(|| {
-            // SAFETY: The kernel passes a string; the parameter cannot be given without a value.
+            // SAFETY: Kernel's promise. It passes a string; the parameter cannot be given without a
+            // value.
             let text = unsafe { CStr::from_char_ptr(text) };
             set(text.to_str()?)?;
             Ok(0)
@@ -152,7 +153,7 @@ mod knob {
     /// For the kernel to call, as `kernel_param_ops::get`.
     #[no_mangle]
     unsafe extern "C" fn sttcp_fail_get(buffer: *mut c_char, _parameter: *const c_void) -> c_int {
-        // SAFETY: The kernel passes a page, zeroed when allocated.
+        // SAFETY: Kernel's promise. It passes a page, zeroed when allocated (`sysfs_kf_seq_show`).
         let buffer = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), PAGE_SIZE) };
         let mut out = Window::new(buffer, 0);
         for (name, knob) in NAMES.iter().zip(&KNOBS) {

@@ -16,7 +16,7 @@ impl Key {
     /// Prepares a key; any length will do.
     pub(crate) fn new(raw: &[u8]) -> Self {
         let mut key = bindings::hmac_sha256_key::default();
-        // SAFETY: `raw` is valid for reads of its length, `key` for a write.
+        // SAFETY: Valid memory. `raw` can be read for its length, `key` written.
         unsafe { bindings::hmac_sha256_preparekey(&mut key, raw.as_ptr(), raw.len()) };
         Self(key)
     }
@@ -24,16 +24,18 @@ impl Key {
     /// The tag of the message that the parts make up.
     pub(crate) fn tag(&self, parts: &[&[u8]]) -> [u8; TAG_LEN] {
         let mut context = bindings::hmac_sha256_ctx::default();
-        // SAFETY: Both are valid.
+        // SAFETY: Valid memory. The context can be written, the key read.
         unsafe { bindings::__hmac_sha256_init(&mut context.ctx, &self.0.key) };
         for part in parts {
-            // SAFETY: The context is initialised, `part` valid for reads of its length.
+            // SAFETY: Valid memory. The context is initialised, and `part` can be read for its
+            // length.
             unsafe {
                 bindings::__sha256_update(&mut context.ctx.sha_ctx, part.as_ptr(), part.len())
             };
         }
         let mut tag = [0; TAG_LEN];
-        // SAFETY: The context is initialised, and `tag` has room. The call clears the context.
+        // SAFETY: Valid memory. The context is initialised, and `tag` has room. The call clears the
+        // context.
         unsafe { bindings::hmac_sha256_final(&mut context, tag.as_mut_ptr()) };
         tag
     }
@@ -45,7 +47,7 @@ impl Key {
         if tag.len() < TAG_LEN / 2 || tag.len() > TAG_LEN {
             return false;
         }
-        // SAFETY: Both are valid for reads of `tag.len()` bytes.
+        // SAFETY: Valid memory. Both can be read for `tag.len()` bytes: `expected` is no shorter.
         let differs = unsafe {
             bindings::__crypto_memneq(expected.as_ptr().cast(), tag.as_ptr().cast(), tag.len())
         };
@@ -55,8 +57,8 @@ impl Key {
 
 impl Drop for Key {
     fn drop(&mut self) {
-        // SAFETY: The key is plain integers, for which zero is valid; volatile, so that the write
-        // is not left out.
+        // SAFETY: Plain bytes. The key is integers, for which zero is valid; volatile, so that the
+        // write is not left out.
         unsafe { core::ptr::write_volatile(&mut self.0, core::mem::zeroed()) };
         core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
     }

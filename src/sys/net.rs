@@ -22,10 +22,10 @@ use core::ptr::NonNull;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Net(NonNull<bindings::net>);
 
-// SAFETY: A `struct net` may be used on any CPU; the functions that take it lock for themselves.
+// SAFETY: Any CPU. The functions that take a `struct net` lock for themselves.
 unsafe impl Send for Net {}
 
-// SAFETY: As for `Send`.
+// SAFETY: Any CPU. As for `Send`.
 unsafe impl Sync for Net {}
 
 impl Net {

@@ -25,7 +25,7 @@ pub(super) struct Device<'rcu>(NonNull<bindings::net_device>, PhantomData<&'rcu 
 impl<'rcu> Device<'rcu> {
     /// The device with an index. Any context.
     pub(super) fn by_index(net: Net, ifindex: u32, _rcu: &'rcu rcu::Guard) -> Option<Self> {
-        // SAFETY: The guard says that the RCU read lock is held.
+        // SAFETY: Under RCU. The guard says so, and the namespace is there.
         let dev = unsafe { bindings::dev_get_by_index_rcu(net.as_ptr(), ifindex as i32) };
         // INVARIANT: Just found.
         NonNull::new(dev).map(|dev| Self(dev, PhantomData))
@@ -35,8 +35,7 @@ impl<'rcu> Device<'rcu> {
     pub(super) fn all(net: Net, _rcu: &'rcu rcu::Guard) -> impl Iterator<Item = Self> + 'rcu {
         let mut dev = ptr::null_mut();
         iter::from_fn(move || {
-            // SAFETY: The guard says that the RCU read lock is held; `dev` is null, or was found
-            // under it.
+            // SAFETY: Under RCU. The guard says so; `dev` is null, or was found under it.
             dev = unsafe { bindings::sttcp_next_net_device_rcu(net.as_ptr(), dev) };
             // INVARIANT: Just found.
             NonNull::new(dev).map(|dev| Self(dev, PhantomData))
@@ -50,7 +49,7 @@ impl<'rcu> Device<'rcu> {
     }
 
     fn flags(self) -> u32 {
-        // SAFETY: The device is there, by the type invariant.
+        // SAFETY: Under RCU. The device is there, by the type invariant.
         unsafe { bindings::sttcp_dev_flags(self.as_ptr()) }
     }
 
@@ -66,13 +65,13 @@ impl<'rcu> Device<'rcu> {
 
     /// Most bytes of a link-layer header.
     pub(super) fn hard_header_len(self) -> usize {
-        // SAFETY: The device is there, by the type invariant.
+        // SAFETY: Under RCU. The device is there, by the type invariant.
         unsafe { bindings::sttcp_dev_hard_header_len(self.as_ptr()) as usize }
     }
 
     /// Its link-layer address.
     pub(super) fn address(self) -> *const u8 {
-        // SAFETY: The device is there, by the type invariant.
+        // SAFETY: Under RCU. The device is there, by the type invariant.
         unsafe { bindings::sttcp_dev_addr(self.as_ptr()) }
     }
 
@@ -81,13 +80,13 @@ impl<'rcu> Device<'rcu> {
         match address {
             IpAddr::V4(address) => {
                 let address = u32::from_ne_bytes(address.octets());
-                // SAFETY: The device is there, and the RCU read lock held, by the type invariant.
+                // SAFETY: Under RCU. The device is there, and the lock held, by the type invariant.
                 unsafe { bindings::sttcp_dev_has_ipv4(net.as_ptr(), self.as_ptr(), address) }
             }
             IpAddr::V6(address) => {
                 let address = in6_addr(address);
-                // SAFETY: The device is there, by the type invariant. Strict: the address must be
-                // on this device.
+                // SAFETY: Under RCU. The device is there, by the type invariant. Strict: the
+                // address must be on this device.
                 unsafe { bindings::ipv6_chk_addr(net.as_ptr(), &address, self.as_ptr(), 1) != 0 }
             }
         }

@@ -88,11 +88,12 @@ unsafe extern "C" fn hook<H: Handler, const POINT: u8>(
     let Some(packet) = NonNull::new(skb) else {
         return bindings::NF_ACCEPT;
     };
-    // SAFETY: `Hooks` passed the pointer inside its `Arc<H>`, and drops that only after the hooks
-    // were unregistered and a grace period has passed; hooks run under the RCU read lock.
+    // SAFETY: Registered. `Hooks` passed the pointer inside its `Arc<H>`, and drops that only after
+    // the hooks were unregistered and a grace period has passed; hooks run under the RCU read lock.
     let handler = unsafe { &*handler.cast::<H>().cast_const() };
-    // SAFETY: Netfilter lends us the packet; a hook that returns `NF_STOLEN` owns it. Below,
-    // ownership is given back with each other verdict.
+    // SAFETY: Kernel's promise. The packet is nobody else's: IP unshares what comes in
+    // (`ip_rcv_core`, `ip6_rcv_core`), and what goes out was made for it. A hook that returns
+    // `NF_STOLEN` owns it; below, ownership is given back with each other verdict.
     let packet = unsafe { SkBuff::from_raw(packet) };
     let verdict = match POINT {
         PRE_ROUTING => handler.pre_routing(packet),
@@ -144,11 +145,10 @@ pub(crate) struct Hooks<H: Handler> {
     _handler: Arc<H>,
 }
 
-// SAFETY: `ops` belongs to netfilter, which locks for itself; `Arc<H>` is `Send` as `H` is
-// `Send + Sync`.
+// SAFETY: Any CPU. `ops` belongs to netfilter, which locks for itself; `H` is `Send + Sync`.
 unsafe impl<H: Handler> Send for Hooks<H> {}
 
-// SAFETY: A shared reference gives no access to `ops`.
+// SAFETY: Any CPU. A shared reference gives no access to `ops`.
 unsafe impl<H: Handler> Sync for Hooks<H> {}
 
 impl<H: Handler> Hooks<H> {
@@ -173,8 +173,8 @@ impl<H: Handler> Hooks<H> {
             ],
             GFP_KERNEL,
         )?;
-        // SAFETY: The array stays at its address on the heap until it is unregistered; the net is
-        // valid. If the call fails it has unregistered what it registered.
+        // SAFETY: Registered. The array stays at its address on the heap until it is unregistered.
+        // If the call fails it has unregistered what it registered.
         let registered = to_result(unsafe {
             bindings::nf_register_net_hooks(net.as_ptr(), ops.as_mut_ptr(), COUNT as c_uint)
         });
@@ -195,7 +195,7 @@ impl<H: Handler> Hooks<H> {
 impl<H: Handler> Drop for Hooks<H> {
     /// Returns when no hook runs any more. Process context.
     fn drop(&mut self) {
-        // SAFETY: Registered, by the type invariant.
+        // SAFETY: Registered. By the type invariant.
         unsafe {
             bindings::nf_unregister_net_hooks(
                 self.net.as_ptr(),
@@ -211,6 +211,6 @@ impl<H: Handler> Drop for Hooks<H> {
 /// Waits until all packets that were on their way through the stack have come out of it.
 /// Process context.
 fn synchronize_net() {
-    // SAFETY: No requirement but process context.
+    // SAFETY: No requirement. Process context.
     unsafe { bindings::synchronize_net() };
 }

@@ -74,9 +74,9 @@ struct Cell {
 /// `T`'s slot must be registered, and the namespace must not have freed its table yet.
 unsafe fn cell<'a, T: PerNet>(net: *const bindings::net) -> Option<&'a Cell> {
     let id = T::slot().id.load(Relaxed);
-    // SAFETY: `net` is valid, and the caller promises that `id` is registered.
+    // SAFETY: Caller's promise. The slot is registered, and the namespace has its table.
     let cell = unsafe { bindings::sttcp_net_generic(net, id) }.cast::<Cell>();
-    // SAFETY: The memory was allocated, zeroed, with `size_of::<Cell>()` bytes when the slot was
+    // SAFETY: Kernel's promise. It allocated `size_of::<Cell>()` bytes, zeroed, when the slot was
     // registered or the namespace made, whichever came last, and a zeroed `Cell` is valid.
     unsafe { cell.as_ref() }
 }
@@ -87,13 +87,13 @@ pub(crate) fn get<T: PerNet>(net: Net, _rcu: &rcu::Guard) -> Option<&T> {
     if !T::slot().open.load(Acquire) {
         return None;
     }
-    // SAFETY: The slot was open after the RCU read lock was taken, and a slot is closed a grace
+    // SAFETY: Under RCU. The slot was open after the lock was taken, and a slot is closed a grace
     // period before it is unregistered. Until then the kernel frees the cell only when it takes the
     // namespace down, which by the invariant of `Net` is after all uses of the value.
     let cell = unsafe { cell::<T>(net.as_ptr()) }?;
     let state = cell.shared.load(Acquire).cast::<T>();
-    // SAFETY: `shared` is either null or the state, which lives until a grace period after
-    // `shared` was cleared; the guard holds that off.
+    // SAFETY: Under RCU. `shared` is either null or the state, which lives until a grace period
+    // after `shared` was cleared; the guard holds that off.
     unsafe { state.cast_const().as_ref() }
 }
 
@@ -103,12 +103,12 @@ pub(crate) fn get<T: PerNet>(net: Net, _rcu: &rcu::Guard) -> Option<&T> {
 ///
 /// For the kernel to call, as `pernet_operations::init` with `T`'s slot.
 unsafe extern "C" fn init<T: PerNet>(raw: *mut bindings::net) -> kernel::ffi::c_int {
-    // SAFETY: The kernel passes a valid namespace, and takes it down by way of `exit`, which drops
-    // the state that gets it.
+    // SAFETY: Kernel's promise. It passes a namespace, and takes it down by way of `exit`, which
+    // drops the state that gets it.
     let Some(net) = (unsafe { Net::from_raw(raw) }) else {
         return EINVAL.to_errno();
     };
-    // SAFETY: The kernel calls `init` with the slot registered and the table allocated.
+    // SAFETY: Kernel's promise. It calls this with the slot registered and the table allocated.
     let Some(cell) = (unsafe { cell::<T>(raw) }) else {
         return ENOMEM.to_errno();
     };
@@ -129,12 +129,13 @@ unsafe extern "C" fn init<T: PerNet>(raw: *mut bindings::net) -> kernel::ffi::c_
 ///
 /// For the kernel to call, as `pernet_operations::pre_exit` with `T`'s slot.
 unsafe extern "C" fn pre_exit<T: PerNet>(raw: *mut bindings::net) {
-    // SAFETY: The kernel calls this while the slot is registered and the table allocated.
+    // SAFETY: Kernel's promise. It calls this while the slot is registered and the table allocated.
     let Some(cell) = (unsafe { cell::<T>(raw) }) else {
         return;
     };
     let state = cell.shared.xchg(ptr::null_mut(), Full).cast::<T>();
-    // SAFETY: `shared` was null or the state, which `exit` frees later than this.
+    // SAFETY: Kernel's promise. `shared` was null or the state, which `exit` drops, and it is
+    // called after this.
     if let Some(state) = unsafe { state.cast_const().as_ref() } {
         state.stop();
     }
@@ -146,14 +147,14 @@ unsafe extern "C" fn pre_exit<T: PerNet>(raw: *mut bindings::net) {
 ///
 /// For the kernel to call, as `pernet_operations::exit` with `T`'s slot.
 unsafe extern "C" fn exit<T: PerNet>(raw: *mut bindings::net) {
-    // SAFETY: The kernel calls this while the slot is registered and the table allocated.
+    // SAFETY: Kernel's promise. It calls this while the slot is registered and the table allocated.
     let Some(cell) = (unsafe { cell::<T>(raw) }) else {
         return;
     };
     let state = cell.owned.xchg(ptr::null_mut(), Full);
     if !state.is_null() {
-        // SAFETY: `owned` came from `into_foreign` in `init`, and was just taken out, so this
-        // happens once. `pre_exit` cleared `shared`, and the kernel waited for a grace period
+        // SAFETY: Our box. `owned` came from `into_foreign` in `init`, and was just taken out, so
+        // this happens once. `pre_exit` cleared `shared`, and the kernel waited for a grace period
         // between the two, so no reader is left.
         drop(unsafe { <Pin<KBox<T>> as ForeignOwnable>::from_foreign(state.cast()) });
     }
@@ -169,10 +170,10 @@ pub(crate) struct Registration<T: PerNet> {
     _state: PhantomData<T>,
 }
 
-// SAFETY: The registration only unregisters itself, from whichever thread drops it.
+// SAFETY: Any CPU. It only unregisters itself, from whichever thread drops it.
 unsafe impl<T: PerNet> Send for Registration<T> {}
 
-// SAFETY: There is nothing to do with a shared reference.
+// SAFETY: Any CPU. There is nothing to do with a shared reference.
 unsafe impl<T: PerNet> Sync for Registration<T> {}
 
 impl<T: PerNet> Registration<T> {
@@ -204,18 +205,18 @@ impl<T: PerNet> Registration<T> {
             }
         };
         let ops = KBox::into_raw(ops);
-        // SAFETY: `ops` points to memory that is freed only after it was unregistered.
+        // SAFETY: Registered. `ops` points to memory that is freed only after it was unregistered.
         let error = unsafe { bindings::register_pernet_subsys(Opaque::cast_into(ops)) };
         if error < 0 {
             slot.taken.store(false, Release);
-            // SAFETY: `ops` came from `KBox::into_raw`, and the kernel does not keep what it
-            // failed to register.
+            // SAFETY: Our box. `ops` came from `KBox::into_raw`, and the kernel does not keep what
+            // it failed to register.
             drop(unsafe { KBox::from_raw(ops) });
             return Err(Error::from_errno(error));
         }
         // Not before: the kernel frees the cell of a namespace whose `init` failed at once.
         slot.open.store(true, Release);
-        // SAFETY: `KBox::into_raw` never gives null.
+        // SAFETY: Our box. `KBox::into_raw` never gives null.
         let ops = unsafe { NonNull::new_unchecked(ops) };
         // INVARIANT: Registered above.
         Ok(Self {
@@ -231,10 +232,10 @@ impl<T: PerNet> Drop for Registration<T> {
         // The table entries are freed inside `unregister_pernet_subsys`, a grace period after it
         // starts. From here on no new reader finds them.
         slot.open.store(false, Release);
-        // SAFETY: Registered, by the type invariant.
+        // SAFETY: Registered. By the type invariant.
         unsafe { bindings::unregister_pernet_subsys(Opaque::cast_into(self.ops.as_ptr())) };
         slot.taken.store(false, Release);
-        // SAFETY: `ops` came from `KBox::into_raw` in `new`, and is no longer registered.
+        // SAFETY: Our box. `ops` came from `KBox::into_raw` in `new`, and is no longer registered.
         drop(unsafe { KBox::from_raw(self.ops.as_ptr()) });
     }
 }

@@ -48,10 +48,10 @@ impl<R: Report<ID>, const ID: u64> Ops<R, ID> {
     ///
     /// `m` must be an open file made by [`File::create`], in one of its operations.
     unsafe fn report<'a>(m: *mut bindings::seq_file) -> &'a R {
-        // SAFETY: The caller promises that `m` is valid.
+        // SAFETY: Caller's promise. `m` is an open file of ours.
         let report = unsafe { bindings::sttcp_seq_pde_data(m) }.cast::<R>();
-        // SAFETY: The pointer is into the `Arc<R>` of the `File`, which removes the entry, and so
-        // waits for operations that run, before it drops that.
+        // SAFETY: Registered. The pointer is into the `Arc<R>` of the `File`, which removes the
+        // entry, and so waits for operations that run, before it drops that.
         unsafe { &*report.cast_const() }
     }
 
@@ -74,9 +74,9 @@ impl<R: Report<ID>, const ID: u64> Ops<R, ID> {
         m: *mut bindings::seq_file,
         position: *mut bindings::loff_t,
     ) -> *mut c_void {
-        // SAFETY: The kernel passes a file of ours.
+        // SAFETY: Kernel's promise. It passes a file of ours.
         let report = unsafe { Self::report(m) };
-        // SAFETY: The kernel passes a valid pointer.
+        // SAFETY: Kernel's promise. It passes a valid pointer.
         Self::token(report, unsafe { *position })
     }
 
@@ -90,10 +90,10 @@ impl<R: Report<ID>, const ID: u64> Ops<R, ID> {
         _token: *mut c_void,
         position: *mut bindings::loff_t,
     ) -> *mut c_void {
-        // SAFETY: The kernel passes a valid pointer.
+        // SAFETY: Kernel's promise. It passes a valid pointer.
         let position = unsafe { &mut *position };
         *position += 1;
-        // SAFETY: The kernel passes a file of ours.
+        // SAFETY: Kernel's promise. It passes a file of ours.
         Self::token(unsafe { Self::report(m) }, *position)
     }
 
@@ -110,9 +110,10 @@ impl<R: Report<ID>, const ID: u64> Ops<R, ID> {
     ///
     /// For the kernel to call, as `seq_operations::show` of a file made by [`File::create`].
     unsafe extern "C" fn show(m: *mut bindings::seq_file, token: *mut c_void) -> c_int {
-        // SAFETY: The kernel passes a file of ours.
+        // SAFETY: Kernel's promise. It passes a file of ours.
         let report = unsafe { Self::report(m) };
-        // SAFETY: The file is valid, and its lock keeps other threads away during the call.
+        // SAFETY: Kernel's promise. The file is valid, and its lock keeps other threads away during
+        // the call.
         let out = unsafe { SeqFile::from_raw(m.cast()) };
         report.show(token.addr().wrapping_sub(1), out);
         0
@@ -129,20 +130,20 @@ pub(crate) struct File<R: Report<ID>, const ID: u64 = 0> {
     _report: Arc<R>,
 }
 
-// SAFETY: The kernel locks for itself.
+// SAFETY: Any CPU. The kernel locks for itself.
 unsafe impl<R: Report<ID>, const ID: u64> Send for File<R, ID> {}
 
-// SAFETY: There is nothing to do with a shared reference.
+// SAFETY: Any CPU. There is nothing to do with a shared reference.
 unsafe impl<R: Report<ID>, const ID: u64> Sync for File<R, ID> {}
 
 impl<R: Report<ID>, const ID: u64> File<R, ID> {
     /// Makes the file `name` in `/proc/net`, with permissions such as `0o444`. Process context.
     pub(crate) fn create(net: Net, name: &'static CStr, mode: u16, report: Arc<R>) -> Result<Self> {
         fail::at(Site::Proc)?;
-        // SAFETY: The namespace is valid; its directory in `/proc` stays until after our exit.
+        // SAFETY: Living namespace. Its directory in `/proc` stays until after our exit.
         let parent = unsafe { bindings::sttcp_proc_net(net.as_ptr()) };
-        // SAFETY: The name is copied, the operations are static, and the data lives until after
-        // the entry was removed.
+        // SAFETY: Registered. The name is copied, the operations are static, and the data lives
+        // until after the entry was removed.
         let entry = unsafe {
             bindings::proc_create_seq_private(
                 name.as_char_ptr(),
@@ -164,7 +165,7 @@ impl<R: Report<ID>, const ID: u64> File<R, ID> {
 impl<R: Report<ID>, const ID: u64> Drop for File<R, ID> {
     /// Returns when no one reads the file any more. Process context.
     fn drop(&mut self) {
-        // SAFETY: In `/proc`, by the type invariant.
+        // SAFETY: Registered. By the type invariant.
         unsafe { bindings::proc_remove(self.entry.as_ptr()) };
     }
 }

@@ -82,11 +82,11 @@ impl Dst {
             daddr: u32::from_ne_bytes(to.octets()),
             uli: Self::ports(flow),
         };
-        // SAFETY: `net` and `fl4` are valid; a null socket is allowed.
+        // SAFETY: Living namespace. `fl4` is valid; a null socket is allowed.
         let rt =
             unsafe { bindings::ip_route_output_flow(net.as_ptr(), &mut fl4, core::ptr::null()) };
         let rt = from_err_ptr(rt)?;
-        // SAFETY: `rt` is a route that we hold a reference on.
+        // SAFETY: Our reference. The lookup gave it to us.
         let dst = unsafe { bindings::sttcp_rtable_dst(rt) };
         // INVARIANT: The lookup gave us the reference.
         let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
@@ -102,8 +102,8 @@ impl Dst {
             ..Default::default()
         };
         if from.is_unspecified() {
-            // SAFETY: `net` and `fl6` are valid; null is allowed for the socket and the final
-            // destination.
+            // SAFETY: Living namespace. `fl6` is valid; null is allowed for the socket and the
+            // final destination.
             let dst = unsafe {
                 bindings::ip6_dst_lookup_flow(
                     net.as_ptr(),
@@ -115,18 +115,17 @@ impl Dst {
             let dst = from_err_ptr(dst)?;
             // INVARIANT: The lookup gave us the reference.
             let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
-            // SAFETY: `ip6_dst_lookup_flow` has filled in the address; all views of the union are
-            // plain bytes.
+            // SAFETY: Plain bytes. All views of the union are the same sixteen.
             let from = unsafe { fl6.saddr.in6_u.u6_addr8 };
             return Ok((dst, Ipv6Addr::from(from).into()));
         }
-        // SAFETY: `net` and `fl6` are valid; a null socket is allowed.
+        // SAFETY: Living namespace. `fl6` is valid; a null socket is allowed.
         let dst = unsafe {
             bindings::ip6_route_output_flags(net.as_ptr(), core::ptr::null(), &mut fl6, 0)
         };
         // INVARIANT: The lookup gave us the reference; it gives one on errors too.
         let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
-        // SAFETY: We hold a reference.
+        // SAFETY: Our reference. The lookup gave it to us.
         to_result(unsafe { bindings::sttcp_dst_error(dst.as_ptr()) })?;
         Ok((dst, from.into()))
     }
@@ -143,7 +142,7 @@ impl Dst {
 
 impl Drop for Dst {
     fn drop(&mut self) {
-        // SAFETY: We own the reference, by the type invariant.
+        // SAFETY: Our reference. By the type invariant.
         unsafe { bindings::dst_release(self.0.as_ptr()) };
     }
 }
@@ -159,6 +158,6 @@ pub(super) fn in6_addr(address: Ipv6Addr) -> bindings::in6_addr {
 
 /// The address inside a C address.
 pub(super) fn from_in6_addr(address: &bindings::in6_addr) -> Ipv6Addr {
-    // SAFETY: All views of the union are the same sixteen plain bytes.
+    // SAFETY: Plain bytes. All views of the union are the same sixteen.
     Ipv6Addr::from(unsafe { address.in6_u.u6_addr8 })
 }

@@ -37,10 +37,10 @@ type Headers = bindings::sk_buff__bindgen_ty_4__bindgen_ty_2;
 #[repr(transparent)]
 pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
 
-// SAFETY: A packet may be freed and used on any CPU, by one owner at a time.
+// SAFETY: Any CPU. A packet may be used and freed anywhere, by one owner at a time.
 unsafe impl Send for SkBuff {}
 
-// SAFETY: Methods that take `&self` only read.
+// SAFETY: Any CPU. Methods that take `&self` only read.
 unsafe impl Sync for SkBuff {}
 
 impl SkBuff {
@@ -65,23 +65,23 @@ impl SkBuff {
     }
 
     fn raw(&self) -> &bindings::sk_buff {
-        // SAFETY: Valid, and ours, by the type invariant.
+        // SAFETY: Our packet. By the type invariant.
         unsafe { self.0.as_ref() }
     }
 
     fn raw_mut(&mut self) -> &mut bindings::sk_buff {
-        // SAFETY: Valid, and ours alone, by the type invariant.
+        // SAFETY: Our packet. By the type invariant, and ours alone.
         unsafe { self.0.as_mut() }
     }
 
     /// The fields that a clone has in common with its original (`struct_group(headers)`).
     fn headers(&self) -> &Headers {
-        // SAFETY: Both views of the union have the same fields.
+        // SAFETY: Plain bytes. Both views of the union have the same fields (`struct_group`).
         unsafe { self.raw().__bindgen_anon_4.headers.as_ref() }
     }
 
     fn headers_mut(&mut self) -> &mut Headers {
-        // SAFETY: As for `headers`.
+        // SAFETY: Plain bytes. As for `headers`.
         unsafe { self.raw_mut().__bindgen_anon_4.headers.as_mut() }
     }
 
@@ -118,9 +118,9 @@ impl SkBuff {
         // INVARIANT: Just allocated.
         let mut skb = Self(skb);
         for part in parts {
-            // SAFETY: The packet was allocated with room for all parts.
+            // SAFETY: Our packet. It was allocated with room for all parts.
             let tail = unsafe { bindings::skb_put(skb.as_ptr(), part.len() as u32) };
-            // SAFETY: `skb_put` returned `part.len()` bytes of the packet's own memory.
+            // SAFETY: Valid memory. `skb_put` returned `part.len()` bytes of the new packet's own.
             unsafe { ptr::copy_nonoverlapping(part.as_ptr(), tail.cast(), part.len()) };
         }
         let offset = skb.headroom() as u16;
@@ -160,8 +160,8 @@ impl SkBuff {
         let raw = self.raw();
         let linear = (raw.len - raw.data_len) as usize;
         let len = linear.checked_sub(offset)?.min(most);
-        // SAFETY: So many bytes from `data` are linear: initialised packet bytes, which stay where
-        // they are, and as they are, while the packet is borrowed.
+        // SAFETY: Linear bytes. There are so many from `data` on. They stay where they are while
+        // the packet is borrowed, and as they are: who shares them copies before writing.
         Some(unsafe { slice::from_raw_parts(raw.data.add(offset).cast::<u8>(), len) })
     }
 
@@ -173,7 +173,7 @@ impl SkBuff {
         if fail::at(Site::Pull).is_err() {
             return false;
         }
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_pskb_may_pull(self.as_ptr(), need as u32) }
     }
 
@@ -183,15 +183,15 @@ impl SkBuff {
     pub(crate) fn header_mut(&mut self, need: usize) -> Option<&mut [u8]> {
         let offset = self.network_offset()?;
         fail::at(Site::Write).ok()?;
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         let error = unsafe { bindings::skb_ensure_writable(self.as_ptr(), (offset + need) as u32) };
         if error != 0 {
             return None;
         }
         let raw = self.raw_mut();
-        // SAFETY: The first `offset + need` bytes are linear now and not shared with another
-        // packet that reads them: TCP's write queue, which shares them, leaves headers to its
-        // clones (`__skb_header_release`). The borrow is exclusive.
+        // SAFETY: Linear bytes. The first `offset + need` are so now, and no other packet reads
+        // them: TCP's write queue, which shares the memory, leaves headers to its clones
+        // (`__skb_header_release`). The borrow is exclusive.
         Some(unsafe { slice::from_raw_parts_mut(raw.data.add(offset).cast::<u8>(), need) })
     }
 
@@ -200,17 +200,17 @@ impl SkBuff {
     pub(super) fn linear(&mut self) -> Option<(&[u8], &[u8])> {
         let len = self.raw().len;
         fail::at(Site::Linear).ok()?;
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         if !unsafe { bindings::sttcp_pskb_may_pull(self.as_ptr(), len) } {
             return None;
         }
         let network = usize::from(self.headers().network_header);
         let before = self.headroom().checked_sub(network)?;
         let raw = self.raw();
-        // SAFETY: The network header is in the linear buffer, `before` bytes ahead of `data`; they
-        // are initialised packet bytes, and stay where they are while the packet is borrowed.
+        // SAFETY: Linear bytes. The network header is in the same buffer, `before` bytes ahead of
+        // `data`. They stay where they are while the packet is borrowed.
         let header = unsafe { slice::from_raw_parts(raw.head.add(network).cast::<u8>(), before) };
-        // SAFETY: All `len` bytes from `data` on are linear now; otherwise as above.
+        // SAFETY: Linear bytes. All `len` from `data` on are so now; otherwise as above.
         let rest = unsafe { slice::from_raw_parts(raw.data.cast::<u8>(), len as usize) };
         Some((header, rest))
     }
@@ -218,7 +218,7 @@ impl SkBuff {
     /// Whether the device is yet to fill in the transport checksum. Its field then holds only the
     /// sum over the pseudo header, and a change of other bytes must leave it alone.
     pub(crate) fn is_checksum_partial(&self) -> bool {
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         u32::from(unsafe { bindings::sttcp_skb_ip_summed(self.as_ptr()) })
             == bindings::CHECKSUM_PARTIAL
     }
@@ -239,8 +239,8 @@ impl SkBuff {
         {
             return false;
         }
-        // SAFETY: `data` is at the IP header, which is linear, as the function expects, and the
-        // device is that of the hook.
+        // SAFETY: Our packet. `data` is at the IP header, which is linear, as the function expects,
+        // and the device is that of the hook.
         let sum = unsafe {
             bindings::nf_checksum(
                 self.as_ptr(),
@@ -255,27 +255,27 @@ impl SkBuff {
 
     /// Makes it a packet for this host; TCP drops all others.
     pub(crate) fn set_pkt_host(&mut self) {
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_skb_set_pkt_type(self.as_ptr(), bindings::PACKET_HOST as u8) };
     }
 
     /// Tells conntrack to ignore the packet. Before conntrack has seen it, at `PRE_ROUTING`.
     pub(crate) fn untrack(&mut self) {
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_nf_reset_ct(self.as_ptr()) };
-        // SAFETY: The packet is ours and, after the above, holds no conntrack entry to leak.
+        // SAFETY: Our packet. After the above it holds no conntrack entry to leak.
         unsafe { bindings::sttcp_nf_ct_set_untracked(self.as_ptr()) };
     }
 
     /// Uncouples the packet from its socket, whose queue limits then no longer count it.
     pub(crate) fn orphan(&mut self) {
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_skb_orphan(self.as_ptr()) };
     }
 
     /// Gives back the route.
     pub(crate) fn drop_dst(&mut self) {
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_skb_dst_drop(self.as_ptr()) };
     }
 
@@ -290,15 +290,15 @@ impl SkBuff {
         self.orphan();
         self.drop_dst();
         let skb = self.as_ptr();
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_nf_reset_ct(skb) };
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_nf_reset_trace(skb) };
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_skb_ext_reset(skb) };
         self.set_dev(ptr::null_mut());
         fail::at(Site::Hold)?;
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         to_result(unsafe { bindings::sttcp_skb_orphan_frags_rx(skb) })
     }
 
@@ -317,7 +317,7 @@ impl SkBuff {
 
     /// The addresses, protocol and ports of an IP packet.
     fn flow(&self) -> Option<Flow> {
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         let mark = unsafe { bindings::sttcp_skb_mark(self.as_ptr()) };
         let ipv4 = self.is_ipv4();
         let header = self.header(44)?;
@@ -355,7 +355,7 @@ impl SkBuff {
         let flow = self.flow().ok_or(EINVAL)?;
         let (dst, _) = Dst::lookup(net, &flow)?;
         self.drop_dst();
-        // SAFETY: The packet is ours and has no route; it takes over the reference.
+        // SAFETY: Our packet. It has no route, and takes over the reference.
         unsafe { bindings::sttcp_skb_dst_set(self.as_ptr(), dst.into_raw()) };
         Ok(())
     }
@@ -374,8 +374,8 @@ impl SkBuff {
         self.set_dev(ptr::null_mut());
         self.route(net)?;
         let skb = self.into_raw();
-        // SAFETY: The packet has a route, and its `cb` is what `ip_output` and `ip6_output` expect
-        // of a packet without options: zero. They consume the packet.
+        // SAFETY: Our packet. It has a route, and its `cb` is what `ip_output` and `ip6_output`
+        // expect of a packet without options: zero. They consume it.
         sent(unsafe { bindings::sttcp_dst_output(net.as_ptr(), skb.as_ptr()) })
     }
 
@@ -384,17 +384,17 @@ impl SkBuff {
     pub(super) fn local_out(mut self, net: Net, dst: Dst) -> Result {
         let _rcu = rcu::read_lock();
         self.drop_dst();
-        // SAFETY: The packet is ours. Without this, `ip6_fragment` refuses to.
+        // SAFETY: Our packet. Without this, `ip6_fragment` refuses to.
         unsafe { bindings::sttcp_skb_set_ignore_df(self.as_ptr()) };
-        // SAFETY: The packet is ours and has no route; it takes over the reference.
+        // SAFETY: Our packet. It has no route, and takes over the reference.
         unsafe { bindings::sttcp_skb_dst_set(self.as_ptr(), dst.into_raw()) };
         let ipv4 = self.is_ipv4();
         let skb = self.into_raw().as_ptr();
         sent(if ipv4 {
-            // SAFETY: The packet has a route and an IPv4 header, and is consumed.
+            // SAFETY: Our packet. It has a route and an IPv4 header, and is consumed.
             unsafe { bindings::ip_local_out(net.as_ptr(), ptr::null_mut(), skb) }
         } else {
-            // SAFETY: The packet has a route and an IPv6 header, and is consumed.
+            // SAFETY: Our packet. It has a route and an IPv6 header, and is consumed.
             unsafe { bindings::ip6_local_out(net.as_ptr(), ptr::null_mut(), skb) }
         })
     }
@@ -414,12 +414,12 @@ impl SkBuff {
         self.clear_cb();
         self.set_pkt_host();
         self.set_dev(dev.as_ptr());
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { bindings::sttcp_skb_clear_tstamp(self.as_ptr()) };
         self.set_link_header(dev);
-        // SAFETY: `data` is at the network header, the link header is before it, the device is
-        // set and stays while we hold the RCU read lock; after that `netif_rx` looks after its
-        // queue when a device goes. It consumes the packet.
+        // SAFETY: Our packet. `data` is at the network header, the link header is before it, the
+        // device is set and stays while we hold the RCU read lock; after that `netif_rx` looks
+        // after its queue when a device goes. It consumes the packet.
         match unsafe { bindings::netif_rx(self.into_raw().as_ptr()) } {
             0 => Ok(()),
             _ => Err(ENOBUFS),
@@ -436,14 +436,15 @@ impl SkBuff {
         let (network, mac) = (headers.network_header, headers.mac_header);
         // All ones stand for "not set".
         if mac == u16::MAX || network.checked_sub(mac).map(usize::from) != Some(want) {
-            // SAFETY: The packet is ours.
+            // SAFETY: Our packet.
             let shared = unsafe { bindings::sttcp_skb_header_cloned(self.as_ptr()) };
             if headroom >= want && !shared {
-                // SAFETY: The packet is ours, with room for the header, and the device is there.
+                // SAFETY: Our packet. It has room for the header, and the device is there, by its
+                // invariant.
                 unsafe { bindings::sttcp_dev_hard_header(self.as_ptr(), dev.as_ptr()) };
             }
             self.headers_mut().mac_header = self.headroom() as u16;
-            // SAFETY: So many bytes were pushed just now, so they can be pulled again.
+            // SAFETY: Our packet. So many bytes were pushed just now, so they can be pulled again.
             unsafe { bindings::skb_pull(self.as_ptr(), self.raw().len - len) };
         }
         let headers = self.headers();
@@ -454,7 +455,7 @@ impl SkBuff {
 
 impl Drop for SkBuff {
     fn drop(&mut self) {
-        // SAFETY: We own the packet, by the type invariant.
+        // SAFETY: Our packet. By the type invariant.
         unsafe { bindings::consume_skb(self.0.as_ptr()) };
     }
 }
@@ -494,10 +495,10 @@ pub(crate) struct SkbQueue {
     len: usize,
 }
 
-// SAFETY: The queue owns its packets, and packets are `Send`.
+// SAFETY: Any CPU. The queue owns its packets, and packets are `Send`.
 unsafe impl Send for SkbQueue {}
 
-// SAFETY: Methods that take `&self` only read.
+// SAFETY: Any CPU. Methods that take `&self` only read.
 unsafe impl Sync for SkbQueue {}
 
 impl Default for SkbQueue {
@@ -534,7 +535,7 @@ impl SkbQueue {
     /// `skb` must be a valid packet that the queue owns, or that is about to enter or has just
     /// left.
     unsafe fn next(skb: *mut bindings::sk_buff) -> *mut *mut bindings::sk_buff {
-        // SAFETY: The caller promises that `skb` is valid.
+        // SAFETY: Caller's promise. `skb` is valid.
         unsafe { &raw mut (*skb).__bindgen_anon_1.__bindgen_anon_1.next }
     }
 
@@ -545,7 +546,7 @@ impl SkbQueue {
     /// As for [`next`](Self::next).
     unsafe fn tag(skb: *mut bindings::sk_buff) -> *mut Tag {
         const _: () = assert!(core::mem::size_of::<Tag>() <= 48);
-        // SAFETY: The caller promises that `skb` is valid.
+        // SAFETY: Caller's promise. `skb` is valid.
         unsafe { (&raw mut (*skb).cb).cast::<Tag>() }
     }
 
@@ -562,7 +563,7 @@ impl SkbQueue {
         if previous.is_null() {
             &raw mut self.head
         } else {
-            // SAFETY: The caller promises that it is a packet of this queue.
+            // SAFETY: Caller's promise. It is a packet of this queue.
             unsafe { Self::next(previous) }
         }
     }
@@ -573,22 +574,22 @@ impl SkbQueue {
     ///
     /// `previous` must be null or a packet of this queue.
     unsafe fn take_after(&mut self, previous: *mut bindings::sk_buff) -> Option<(SkBuff, Tag)> {
-        // SAFETY: The caller promises what the callee asks for.
+        // SAFETY: Caller's promise. The callee asks for the same.
         let link = unsafe { self.link_after(previous) };
-        // SAFETY: `link` is a field of this queue or of a packet of it.
+        // SAFETY: Our queue. `link` is a field of it or of a packet of it.
         let skb = NonNull::new(unsafe { *link })?;
-        // SAFETY: `skb` is a packet of this queue.
+        // SAFETY: Our queue. `skb` is a packet of it.
         let next = unsafe { Self::next(skb.as_ptr()) };
-        // SAFETY: Both are fields of this queue or of packets of it. A packet with a stale `next`
-        // would be taken for a list.
+        // SAFETY: Our queue. Both are fields of it or of packets of it. A packet with a stale
+        // `next` would be taken for a list.
         unsafe { *link = ptr::replace(next, ptr::null_mut()) };
-        // SAFETY: By the type invariant the tag is there.
+        // SAFETY: Our queue. By the type invariant the tag is there.
         let tag = unsafe { *Self::tag(skb.as_ptr()) };
         if self.tail == skb.as_ptr() {
             self.tail = previous;
         }
         self.len -= 1;
-        // SAFETY: The packet was the queue's, and is no longer in it.
+        // SAFETY: Our queue. The packet was in it, and is no longer.
         let mut skb = unsafe { SkBuff::from_raw(skb) };
         skb.clear_cb();
         Some((skb, tag))
@@ -597,11 +598,11 @@ impl SkbQueue {
     /// Appends a packet.
     pub(crate) fn push_back(&mut self, skb: SkBuff, tag: Tag) {
         let skb = skb.into_raw().as_ptr();
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { *Self::tag(skb) = tag };
-        // SAFETY: The packet is ours.
+        // SAFETY: Our packet.
         unsafe { *Self::next(skb) = ptr::null_mut() };
-        // SAFETY: `tail` is null, or a packet of this queue.
+        // SAFETY: Our queue. `tail` is null, or a packet of it.
         unsafe { *self.link_after(self.tail) = skb };
         self.tail = skb;
         self.len += 1;
@@ -609,7 +610,7 @@ impl SkbQueue {
 
     /// Takes out the first packet.
     pub(crate) fn pop_front(&mut self) -> Option<(SkBuff, Tag)> {
-        // SAFETY: Null is always right.
+        // SAFETY: Our queue. Null stands for before the first.
         unsafe { self.take_after(ptr::null_mut()) }
     }
 
@@ -617,16 +618,16 @@ impl SkbQueue {
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(Tag) -> bool) {
         let mut previous = ptr::null_mut();
         loop {
-            // SAFETY: `previous` is null or a packet of this queue.
+            // SAFETY: Our queue. `previous` is null, or a packet of it.
             let at = unsafe { *self.link_after(previous) };
             if at.is_null() {
                 return;
             }
-            // SAFETY: `at` is a packet of this queue.
+            // SAFETY: Our queue. `at` is a packet of it.
             if keep(unsafe { *Self::tag(at) }) {
                 previous = at;
             } else {
-                // SAFETY: `previous` is null or a packet of this queue.
+                // SAFETY: Our queue. `previous` is null, or a packet of it.
                 drop(unsafe { self.take_after(previous) });
             }
         }
@@ -637,7 +638,7 @@ impl SkbQueue {
         if other.is_empty() {
             return;
         }
-        // SAFETY: `tail` is null, or a packet of this queue.
+        // SAFETY: Our queue. `tail` is null, or a packet of it.
         unsafe { *self.link_after(self.tail) = other.head };
         self.tail = other.tail;
         self.len += other.len;

@@ -44,7 +44,7 @@ impl Sock {
                     u32::from_ne_bytes(local.octets()),
                 );
                 let _rcu = kernel::sync::rcu::read_lock();
-                // SAFETY: The namespace is valid, and the RCU read lock held.
+                // SAFETY: Living namespace. The RCU read lock is held.
                 unsafe {
                     bindings::__inet_lookup_established(
                         net.as_ptr(),
@@ -60,7 +60,7 @@ impl Sock {
             (IpAddr::V6(local), IpAddr::V6(remote)) => {
                 let (remote, local) = (in6_addr(remote), in6_addr(local));
                 let _rcu = kernel::sync::rcu::read_lock();
-                // SAFETY: As above, and the addresses are valid.
+                // SAFETY: Living namespace. As above, and the addresses are valid.
                 unsafe {
                     bindings::__inet6_lookup_established(
                         net.as_ptr(),
@@ -80,7 +80,7 @@ impl Sock {
     }
 
     fn state(&self) -> State {
-        // SAFETY: All three kinds begin with a `struct sock_common`, and we hold a reference. The
+        // SAFETY: Our reference. All three kinds of object begin with a `struct sock_common`. The
         // state may change at any time, hence volatile.
         let state = unsafe {
             let common = self.0.as_ptr().cast::<bindings::sock_common>();
@@ -93,7 +93,8 @@ impl Sock {
             bindings::TCP_FIN_WAIT1 => State::FinWait1,
             bindings::TCP_FIN_WAIT2 => State::FinWait2,
             bindings::TCP_TIME_WAIT => {
-                // SAFETY: In this state it is a `struct inet_timewait_sock`, and we hold a reference.
+                // SAFETY: Our reference. In this state it is on a `struct inet_timewait_sock`: no
+                // full socket in the table ever has it.
                 let substate = unsafe { bindings::sttcp_tw_substate(self.0.as_ptr()) };
                 // An orphan in FIN-WAIT-2 is kept in the same small form (tcp_time_wait()), and still waits for a FIN.
                 if u32::from(substate) == bindings::TCP_FIN_WAIT2 {
@@ -112,7 +113,7 @@ impl Sock {
 
 impl Drop for Sock {
     fn drop(&mut self) {
-        // SAFETY: We own the reference, by the type invariant.
+        // SAFETY: Our reference. By the type invariant.
         unsafe { bindings::sock_gen_put(self.0.as_ptr()) };
     }
 }

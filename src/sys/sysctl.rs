@@ -119,12 +119,13 @@ unsafe extern "C" fn handler<C: Control>(
     len: *mut usize,
     position: *mut bindings::loff_t,
 ) -> c_int {
-    // SAFETY: The kernel passes our table entry, which is alive.
+    // SAFETY: Kernel's promise. It passes our table entry, which is registered as long as this
+    // runs.
     let (control, id) = unsafe { ((*table).extra1, (*table).extra2 as usize as u32) };
-    // SAFETY: `extra1` points into the `Arc<C>` of the `Table`, which unregisters, and so waits for
-    // us, before it drops that.
+    // SAFETY: Registered. `extra1` points into the `Arc<C>` of the `Table`, which unregisters, and
+    // so waits for us, before it drops that.
     let control = unsafe { &*control.cast::<C>().cast_const() };
-    // SAFETY: The kernel passes valid pointers.
+    // SAFETY: Kernel's promise. It passes pointers to two variables of its own.
     let (len, position) = unsafe { (&mut *len, &mut *position) };
     let Ok(at) = usize::try_from(*position) else {
         return EINVAL.to_errno();
@@ -132,12 +133,12 @@ unsafe extern "C" fn handler<C: Control>(
     let result = if buffer.is_null() || *len == 0 {
         Ok(0)
     } else if is_write != 0 {
-        // SAFETY: The buffer holds `*len` bytes that the writer gave.
+        // SAFETY: Kernel's promise. The buffer holds `*len` bytes that the writer gave.
         let bytes = unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), *len) };
         write(control, id, bytes, at).map(|()| *len)
     } else {
-        // SAFETY: The buffer has room for `*len` bytes, and was zeroed when allocated
-        // (`proc_sys_call_handler`).
+        // SAFETY: Kernel's promise. The buffer has room for `*len` bytes, and was zeroed when
+        // allocated (`proc_sys_call_handler`).
         let bytes = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), *len) };
         read(control, id, bytes, at)
     };
@@ -162,10 +163,10 @@ pub(crate) struct Table<C: Control> {
     _control: Arc<C>,
 }
 
-// SAFETY: The kernel locks for itself; the entries are not touched after registration.
+// SAFETY: Any CPU. The kernel locks for itself; the entries are not touched after registration.
 unsafe impl<C: Control> Send for Table<C> {}
 
-// SAFETY: There is nothing to do with a shared reference.
+// SAFETY: Any CPU. There is nothing to do with a shared reference.
 unsafe impl<C: Control> Sync for Table<C> {}
 
 impl<C: Control> Table<C> {
@@ -192,8 +193,8 @@ impl<C: Control> Table<C> {
                 GFP_KERNEL,
             )?;
         }
-        // SAFETY: The path and the names are static; the table and what it points to live until
-        // after it was unregistered.
+        // SAFETY: Registered. The path and the names are static; the table and what it points to
+        // live until after it was unregistered.
         let header = unsafe {
             bindings::register_net_sysctl_sz(
                 net.as_ptr(),
@@ -214,7 +215,7 @@ impl<C: Control> Table<C> {
 impl<C: Control> Drop for Table<C> {
     /// Returns when no file is read or written any more. Process context.
     fn drop(&mut self) {
-        // SAFETY: Registered, by the type invariant.
+        // SAFETY: Registered. By the type invariant.
         unsafe { bindings::unregister_net_sysctl_table(self.header.as_ptr()) };
     }
 }

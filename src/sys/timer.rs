@@ -41,10 +41,10 @@ pub(crate) struct Timer {
     state: BhLock<State>,
 }
 
-// SAFETY: `hrtimer` locks for itself, and may be used and freed on any CPU.
+// SAFETY: Any CPU. An `hrtimer` locks for itself.
 unsafe impl Send for Timer {}
 
-// SAFETY: As for `Send`; `timer` is only touched under `state`, or when no one else can.
+// SAFETY: Any CPU. As for `Send`; and it is set up under the lock.
 unsafe impl Sync for Timer {}
 
 impl Timer {
@@ -67,8 +67,8 @@ impl Timer {
         }
         state.deadline = Some(at_ns);
         let at = at_ns.min(i64::MAX as u64) as i64;
-        // SAFETY: The timer is initialised, as it is registered. The registration holds the target,
-        // and cancels the timer before it lets go.
+        // SAFETY: Registered. So the timer is set up; the registration holds the target, and
+        // cancels the timer before it lets go.
         unsafe { bindings::hrtimer_start_range_ns(self.timer.get(), at, 0, MODE) };
     }
 
@@ -104,11 +104,11 @@ pub(crate) trait Fire<const ID: u64 = 0>: Send + Sync + 'static {
 unsafe extern "C" fn run<H: Fire<ID>, const ID: u64>(
     timer: *mut bindings::hrtimer,
 ) -> bindings::hrtimer_restart {
-    // SAFETY: The caller promises that `timer` is inside the `Opaque` in a `Timer`.
+    // SAFETY: Caller's promise. `timer` is inside the `Opaque` in a `Timer`.
     let timer = unsafe { &*kernel::container_of!(Opaque::cast_from(timer), Timer, timer) };
     let target = timer.target.load(kernel::sync::atomic::Relaxed);
-    // SAFETY: The target is an `H`, by the caller's promise, and the registration keeps it until no
-    // callback runs any more.
+    // SAFETY: Registered. The target is an `H`, by the caller's promise, and the registration keeps
+    // it until no callback runs any more.
     let target = unsafe { &*target.cast::<H>().cast_const() };
     timer.state.lock().deadline = None;
     if let Some(next) = target.fire() {
@@ -128,10 +128,10 @@ pub(crate) struct Registration<H: Fire<ID>, const ID: u64 = 0> {
     _target: Arc<H>,
 }
 
-// SAFETY: `Timer` and `Arc<H>` are `Send` and `Sync`.
+// SAFETY: Any CPU. `Timer` and `Arc<H>` are `Send` and `Sync`.
 unsafe impl<H: Fire<ID>, const ID: u64> Send for Registration<H, ID> {}
 
-// SAFETY: As for `Send`.
+// SAFETY: Any CPU. As for `Send`.
 unsafe impl<H: Fire<ID>, const ID: u64> Sync for Registration<H, ID> {}
 
 impl<H: Fire<ID>, const ID: u64> Registration<H, ID> {
@@ -149,8 +149,8 @@ impl<H: Fire<ID>, const ID: u64> Registration<H, ID> {
             }
             let object = Arc::as_ptr(&target).cast_mut().cast();
             timer.target.store(object, kernel::sync::atomic::Relaxed);
-            // SAFETY: The timer was never set up before, and no one else touches it under the lock.
-            // It stays at its address, as it is pinned.
+            // SAFETY: Registered. The timer was never set up before, and no one else touches it
+            // under the lock; it stays at its address, as it is pinned.
             unsafe { bindings::hrtimer_setup(timer.timer.get(), Some(run::<H, ID>), CLOCK, MODE) };
             // INVARIANT: Both fields are set.
             state.taken = true;
@@ -167,11 +167,11 @@ impl<H: Fire<ID>, const ID: u64> Registration<H, ID> {
 impl<H: Fire<ID>, const ID: u64> Drop for Registration<H, ID> {
     /// Returns when [`Fire::fire`] runs no more, and never will. Process context.
     fn drop(&mut self) {
-        // SAFETY: The timer belongs to the target, which we hold.
+        // SAFETY: Registered. The timer belongs to the target, which we hold.
         let timer = unsafe { self.timer.as_ref() };
         timer.state.lock().registered = false;
-        // SAFETY: The timer was set up in `new`. Nobody arms it from here on; a callback that runs
-        // finishes, as we do not hold the lock.
+        // SAFETY: Registered. The timer was set up in `new`. Nobody arms it from here on; a
+        // callback that runs finishes, as we do not hold the lock.
         unsafe { bindings::hrtimer_cancel(timer.timer.get()) };
     }
 }

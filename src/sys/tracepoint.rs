@@ -48,7 +48,7 @@ unsafe extern "C" fn probe<H: DataReady>(_data: *mut c_void, sk: *const bindings
     // A `struct sock` begins with one. Not for references: other CPUs change the reference count
     // and more at any time, and not every socket is locked here.
     let common = sk.cast::<bindings::sock_common>();
-    // SAFETY: The caller keeps the socket alive.
+    // SAFETY: Caller's promise. It keeps the socket alive.
     let (family, state) = unsafe {
         (
             u32::from((&raw const (*common).skc_family).read_volatile()),
@@ -62,22 +62,23 @@ unsafe extern "C" fn probe<H: DataReady>(_data: *mut c_void, sk: *const bindings
         return;
     }
     // The state does not tell protocols apart: a connected UDP socket is "established" too.
-    // SAFETY: The caller keeps the socket alive.
+    // SAFETY: Caller's promise. It keeps the socket alive.
     if !unsafe { bindings::sttcp_sk_is_tcp(sk) } {
         return;
     }
-    // SAFETY: The caller keeps the socket alive.
+    // SAFETY: Caller's promise. It keeps the socket alive.
     if !unsafe { bindings::sttcp_sk_net_refcnt(sk) } {
         return;
     }
-    // SAFETY: The socket holds a reference on its namespace, and the caller keeps the socket alive.
+    // SAFETY: Caller's promise. It keeps the socket alive, which holds a reference on its
+    // namespace.
     let Some(net) = (unsafe { Net::from_raw((*common).skc_net.net) }) else {
         return;
     };
-    // SAFETY: The caller keeps the socket alive, and it is a full TCP socket, by protocol and
-    // state.
+    // SAFETY: Caller's promise. It keeps the socket alive, which is a full TCP socket, by protocol
+    // and state.
     let rcv_nxt = unsafe { bindings::sttcp_tcp_rcv_nxt(sk) };
-    // SAFETY: The caller keeps the socket alive.
+    // SAFETY: Caller's promise. It keeps the socket alive.
     let (local, remote) = unsafe { addresses(common, family) };
     H::data_ready(net, local, remote, rcv_nxt);
 }
@@ -88,7 +89,7 @@ unsafe extern "C" fn probe<H: DataReady>(_data: *mut c_void, sk: *const bindings
 ///
 /// `common` must be valid.
 unsafe fn addresses(common: *const bindings::sock_common, family: u32) -> (SocketAddr, SocketAddr) {
-    // SAFETY: The caller promises that it is valid; all views of these unions are plain integers.
+    // SAFETY: Caller's promise. It is valid; all views of these unions are plain integers.
     let (addresses, ports) = unsafe {
         (
             (&raw const (*common).__bindgen_anon_1.__bindgen_anon_1).read_volatile(),
@@ -101,7 +102,7 @@ unsafe fn addresses(common: *const bindings::sock_common, family: u32) -> (Socke
             Ipv4Addr::from(addresses.skc_daddr.to_ne_bytes()).into(),
         )
     } else {
-        // SAFETY: The caller promises that it is valid.
+        // SAFETY: Caller's promise. It is valid.
         let (local, remote) = unsafe {
             (
                 (&raw const (*common).skc_v6_rcv_saddr).read_volatile(),
@@ -140,8 +141,8 @@ impl<H: DataReady> DataReadyProbe<H> {
         if TAKEN.cmpxchg(false, true, Full).is_err() {
             return Err(EBUSY);
         }
-        // SAFETY: The function has the tracepoint's signature, and stays until `Drop` has detached
-        // it.
+        // SAFETY: Registered. The function has the tracepoint's signature, and stays until `Drop`
+        // has detached it.
         let error = unsafe { bindings::sttcp_register_trace_sk_data_ready(Some(probe::<H>)) };
         if let Err(error) = to_result(error) {
             TAKEN.store(false, Release);
@@ -155,7 +156,7 @@ impl<H: DataReady> DataReadyProbe<H> {
 impl<H: DataReady> Drop for DataReadyProbe<H> {
     /// Returns when no call of the probe runs any more. Process context.
     fn drop(&mut self) {
-        // SAFETY: Registered, by the type invariant.
+        // SAFETY: Registered. By the type invariant.
         unsafe { bindings::sttcp_unregister_trace_sk_data_ready(Some(probe::<H>)) };
         TAKEN.store(false, Release);
     }

@@ -53,10 +53,10 @@ pub(crate) struct Socket<H: Receive> {
     local: SocketAddr,
 }
 
-// SAFETY: Sockets lock for themselves; `H` is `Send + Sync`.
+// SAFETY: Any CPU. Sockets lock for themselves; `H` is `Send + Sync`.
 unsafe impl<H: Receive> Send for Socket<H> {}
 
-// SAFETY: As for `Send`; sending uses nothing of the socket but its address.
+// SAFETY: Any CPU. As for `Send`; sending uses nothing of the socket but its address.
 unsafe impl<H: Receive> Sync for Socket<H> {}
 
 impl<H: Receive> Socket<H> {
@@ -74,7 +74,7 @@ impl<H: Receive> Socket<H> {
         fail::at(Site::Socket)?;
         let target = KBox::new(Target(handler), GFP_KERNEL)?;
         let mut socket = ptr::null_mut();
-        // SAFETY: The namespace is valid, and `socket` valid for a write.
+        // SAFETY: Living namespace. `socket` can be written.
         to_result(unsafe {
             bindings::sock_create_kern(
                 net.as_ptr(),
@@ -95,22 +95,21 @@ impl<H: Receive> Socket<H> {
             local,
         };
         let sk = this.sk();
-        // SAFETY: The socket is ours; the target lives until a grace period after it was taken
-        // out again.
+        // SAFETY: Our socket. The target lives until a grace period after it was taken out again.
         unsafe { bindings::sttcp_set_sk_user_data(sk, target.as_ptr().cast()) };
         if local.is_ipv6() {
-            // SAFETY: The socket is ours, and not bound yet.
+            // SAFETY: Our socket. Nobody else knows of it yet.
             unsafe { bindings::sttcp_set_ipv6only(sk) };
         }
         this.bind_to(local)?;
         this.local = this.name()?;
-        // SAFETY: The socket is a UDP socket, and its user data is set.
+        // SAFETY: Our socket. It is a UDP socket, and its user data is set.
         unsafe { bindings::sttcp_udp_encap(sk, Some(receive::<H>)) };
         Ok(this)
     }
 
     fn sk(&self) -> *mut bindings::sock {
-        // SAFETY: The socket is ours.
+        // SAFETY: Our socket.
         unsafe { bindings::sttcp_socket_sk(self.socket.as_ptr()) }
     }
 
@@ -127,7 +126,7 @@ impl<H: Receive> Socket<H> {
                     ..Default::default()
                 };
                 let len = size_of::<bindings::sockaddr_in>() as c_int;
-                // SAFETY: The socket is ours, and `name` has `len` bytes.
+                // SAFETY: Our socket. `name` has `len` bytes.
                 unsafe { bindings::kernel_bind(socket, (&raw mut name).cast(), len) }
             }
             SocketAddr::V6(local) => {
@@ -139,7 +138,7 @@ impl<H: Receive> Socket<H> {
                     ..Default::default()
                 };
                 let len = size_of::<bindings::sockaddr_in6>() as c_int;
-                // SAFETY: The socket is ours, and `name` has `len` bytes.
+                // SAFETY: Our socket. `name` has `len` bytes.
                 unsafe { bindings::kernel_bind(socket, (&raw mut name).cast(), len) }
             }
         })
@@ -149,7 +148,7 @@ impl<H: Receive> Socket<H> {
     fn name(&self) -> Result<SocketAddr> {
         // The larger of the two that can come back.
         let mut name = bindings::sockaddr_in6::default();
-        // SAFETY: The socket is ours, and there is room for an address of its family.
+        // SAFETY: Our socket. There is room for an address of its family.
         let len =
             unsafe { bindings::kernel_getsockname(self.socket.as_ptr(), (&raw mut name).cast()) };
         if len < 0 {
@@ -233,14 +232,14 @@ impl<H: Receive> Socket<H> {
 impl<H: Receive> Drop for Socket<H> {
     /// Returns when [`Receive::received`] runs no more. Process context.
     fn drop(&mut self) {
-        // SAFETY: The socket is ours.
+        // SAFETY: Our socket.
         unsafe { bindings::sttcp_set_sk_user_data(self.sk(), ptr::null_mut()) };
-        // SAFETY: The socket is ours, and used no more.
+        // SAFETY: Our socket. It is used no more.
         unsafe { bindings::sock_release(self.socket.as_ptr()) };
-        // SAFETY: No requirement but process context.
+        // SAFETY: No requirement. Process context.
         unsafe { bindings::synchronize_rcu() };
-        // SAFETY: From `KBox::leak`. Who read the pointer before it was cleared did so under the
-        // RCU read lock, and is done.
+        // SAFETY: Our box. From `KBox::leak`. Who read the pointer before it was cleared did so
+        // under the RCU read lock, and is done.
         drop(unsafe { KBox::from_raw(self.target.as_ptr()) });
     }
 }
@@ -255,15 +254,15 @@ unsafe extern "C" fn receive<H: Receive>(
     sk: *mut bindings::sock,
     skb: *mut bindings::sk_buff,
 ) -> c_int {
-    // SAFETY: The caller holds the RCU read lock.
+    // SAFETY: Caller's promise. The socket is ours, and the RCU read lock held.
     let target = unsafe { bindings::sttcp_sk_user_data(sk) }.cast::<Target<H>>();
     let Some(skb) = NonNull::new(skb) else {
         return 0;
     };
-    // SAFETY: The packet is ours once we return zero.
+    // SAFETY: Kernel's promise. The packet is ours once we return zero.
     let mut skb = unsafe { SkBuff::from_raw(skb) };
-    // SAFETY: The pointer is null, or to the target, which is freed a grace period after it was
-    // cleared.
+    // SAFETY: Under RCU. The pointer is null, or to the target, which is freed a grace period after
+    // it was cleared.
     if let Some(target) = unsafe { target.cast_const().as_ref() } {
         let ifindex = skb.ifindex();
         match skb

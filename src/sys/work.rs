@@ -32,10 +32,10 @@ pub(crate) struct Work {
     ready: Atomic<bool>,
 }
 
-// SAFETY: `work_struct` may be used on any CPU.
+// SAFETY: Any CPU. A `work_struct` locks for itself.
 unsafe impl Send for Work {}
 
-// SAFETY: As for `Send`.
+// SAFETY: Any CPU. As for `Send`.
 unsafe impl Sync for Work {}
 
 impl Work {
@@ -55,10 +55,10 @@ impl Work {
         if !self.ready.load(Acquire) {
             return false;
         }
-        // SAFETY: A global that is set at boot.
+        // SAFETY: No requirement. A global that is set at boot.
         let queue = unsafe { bindings::system_bh_wq };
-        // SAFETY: The work is initialised, as it is ready. Where the registration is dropped at
-        // the same time, the work is disabled, and the call refuses.
+        // SAFETY: Registered. So the work is initialised. Where the registration is dropped at the
+        // same time, the work is disabled, and the call refuses.
         unsafe {
             bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32,
@@ -84,11 +84,11 @@ pub(crate) trait Run<const ID: u64 = 0>: Send + Sync + 'static {
 ///
 /// `work` must be the field of a registered [`Work`] of an `H`.
 unsafe extern "C" fn run<H: Run<ID>, const ID: u64>(work: *mut bindings::work_struct) {
-    // SAFETY: The caller promises that `work` is inside the `Opaque` in a `Work`.
+    // SAFETY: Caller's promise. `work` is inside the `Opaque` in a `Work`.
     let work = unsafe { &*kernel::container_of!(Opaque::cast_from(work), Work, work) };
     let target = work.target.load(Relaxed);
-    // SAFETY: The target is an `H`, by the caller's promise, and the registration keeps it until the
-    // work runs no more.
+    // SAFETY: Registered. The target is an `H`, by the caller's promise, and the registration keeps
+    // it until the work runs no more.
     unsafe { &*target.cast::<H>().cast_const() }.run();
 }
 
@@ -102,10 +102,10 @@ pub(crate) struct Registration<H: Run<ID>, const ID: u64 = 0> {
     _target: Arc<H>,
 }
 
-// SAFETY: `Work` and `Arc<H>` are `Send` and `Sync`.
+// SAFETY: Any CPU. `Work` and `Arc<H>` are `Send` and `Sync`.
 unsafe impl<H: Run<ID>, const ID: u64> Send for Registration<H, ID> {}
 
-// SAFETY: As for `Send`.
+// SAFETY: Any CPU. As for `Send`.
 unsafe impl<H: Run<ID>, const ID: u64> Sync for Registration<H, ID> {}
 
 impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
@@ -121,8 +121,8 @@ impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
         }
         let object = Arc::as_ptr(&target).cast_mut().cast();
         work.target.store(object, Relaxed);
-        // SAFETY: The work was never initialised before, and `taken` makes us the only one to do
-        // it; it stays at its address, as it is pinned. The name and the key are static.
+        // SAFETY: Registered. The work was never initialised before, and `taken` makes us the only
+        // one to do it; it stays at its address, as it is pinned. The name and the key are static.
         unsafe {
             bindings::init_work_with_key(
                 work.work.get(),
@@ -145,11 +145,11 @@ impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
 impl<H: Run<ID>, const ID: u64> Drop for Registration<H, ID> {
     /// Returns when [`Run::run`] runs no more, and never will. Process context.
     fn drop(&mut self) {
-        // SAFETY: The work item belongs to the target, which we hold.
+        // SAFETY: Registered. The work item belongs to the target, which we hold.
         let work = unsafe { self.work.as_ref() };
         work.ready.store(false, Release);
-        // SAFETY: The work is initialised. From here on it cannot be queued, not even by one that
-        // has read `ready` before.
+        // SAFETY: Registered. So the work is initialised. From here on it cannot be queued, not
+        // even by one that has read `ready` before.
         unsafe { bindings::disable_work_sync(work.work.get()) };
     }
 }
