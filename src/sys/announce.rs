@@ -21,11 +21,12 @@ use kernel::{prelude::*, sync::rcu};
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-fn arp(dev: Device<'_>, address: Ipv4Addr) {
+fn arp(dev: Device<'_>, address: Ipv4Addr) -> Result {
     let address = u32::from_ne_bytes(address.octets());
     let hardware = dev.address();
     // Some stacks learn from requests only, others from replies only (RFC 5227, section 3).
     for operation in [bindings::ARPOP_REQUEST, bindings::ARPOP_REPLY] {
+        fail::at(Site::Announce)?;
         // SAFETY: Under RCU. The device is there, by its invariant, and with it its link-layer
         // address; null stands for broadcast as the destination, and for none as the target.
         unsafe {
@@ -45,14 +46,17 @@ fn arp(dev: Device<'_>, address: Ipv4Addr) {
             )
         };
     }
+    Ok(())
 }
 
-fn neighbour_advertisement(dev: Device<'_>, address: Ipv6Addr) {
+fn neighbour_advertisement(dev: Device<'_>, address: Ipv6Addr) -> Result {
+    fail::at(Site::Announce)?;
     let (to, address) = (in6_addr(ALL_NODES), in6_addr(address));
     let dev = dev.as_ptr();
     // SAFETY: Under RCU. The device is there, by its invariant. Not a router, not solicited,
     // overriding what others know (RFC 4861, section 7.2.6), with the link-layer address.
     unsafe { bindings::ndisc_send_na(dev, &to, &address, false, false, true, true) };
+    Ok(())
 }
 
 /// Tells the link of each device that has `address` that it is here now: gratuitous ARP, or an
@@ -73,14 +77,14 @@ pub(crate) fn announce(net: Net, address: IpAddr) -> usize {
     let on_link = first.resolves() || holders.any(Device::resolves);
     let mut count = 0;
     for dev in devices().filter(|dev| dev.resolves()) {
-        if on_link && !dev.has_address(net, address) || fail::at(Site::Announce).is_err() {
+        if on_link && !dev.has_address(net, address) {
             continue;
         }
-        match address {
+        let announced = match address {
             IpAddr::V4(address) => arp(dev, address),
             IpAddr::V6(address) => neighbour_advertisement(dev, address),
-        }
-        count += 1;
+        };
+        count += usize::from(announced.is_ok());
     }
     count
 }

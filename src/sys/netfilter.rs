@@ -173,6 +173,7 @@ impl<H: Handler> Hooks<H> {
             ],
             GFP_KERNEL,
         )?;
+        fail::at(Site::Hooks)?;
         // SAFETY: Registered. The array stays at its address on the heap until it is unregistered.
         // If the call fails it has unregistered what it registered.
         let registered = to_result(unsafe {

@@ -15,6 +15,7 @@ use core::{
     ptr::{self, NonNull},
 };
 use kernel::{
+    error::to_result,
     ffi::c_uint,
     prelude::*,
     sync::{
@@ -184,7 +185,6 @@ impl<T: PerNet> Registration<T> {
     ///
     /// `EBUSY` if `T` is registered already, and whatever [`PerNet::init`] returns.
     pub(crate) fn new() -> Result<Self> {
-        fail::at(Site::Pernet)?;
         let slot = T::slot();
         if slot.taken.cmpxchg(false, true, Full).is_err() {
             return Err(EBUSY);
@@ -197,22 +197,21 @@ impl<T: PerNet> Registration<T> {
             size: core::mem::size_of::<Cell>(),
             ..Default::default()
         };
-        let ops = match KBox::new(Opaque::new(ops), GFP_KERNEL) {
-            Ok(ops) => ops,
-            Err(error) => {
-                slot.taken.store(false, Release);
-                return Err(error.into());
-            }
-        };
+        let ops = fail::at(Site::Pernet)
+            .and_then(|()| Ok(KBox::new(Opaque::new(ops), GFP_KERNEL)?))
+            .inspect_err(|_| slot.taken.store(false, Release))?;
         let ops = KBox::into_raw(ops);
-        // SAFETY: Registered. `ops` points to memory that is freed only after it was unregistered.
-        let error = unsafe { bindings::register_pernet_subsys(Opaque::cast_into(ops)) };
-        if error < 0 {
+        let registered = fail::at(Site::Pernet).and_then(|()| {
+            // SAFETY: Registered. `ops` points to memory that is freed only after it was
+            // unregistered.
+            to_result(unsafe { bindings::register_pernet_subsys(Opaque::cast_into(ops)) })
+        });
+        if let Err(error) = registered {
             slot.taken.store(false, Release);
             // SAFETY: Our box. `ops` came from `KBox::into_raw`, and the kernel does not keep what
             // it failed to register.
             drop(unsafe { KBox::from_raw(ops) });
-            return Err(Error::from_errno(error));
+            return Err(error);
         }
         // Not before: the kernel frees the cell of a namespace whose `init` failed at once.
         slot.open.store(true, Release);

@@ -44,7 +44,6 @@ impl Dst {
     ///
     /// `EINVAL` if the addresses are of different families, and the error of the route.
     pub(super) fn lookup(net: Net, flow: &Flow) -> Result<(Self, IpAddr)> {
-        fail::at(Site::Route)?;
         match (flow.from, flow.to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => Self::lookup4(net, flow, from, to),
             (IpAddr::V6(from), IpAddr::V6(to)) => Self::lookup6(net, flow, from, to),
@@ -82,6 +81,7 @@ impl Dst {
             daddr: u32::from_ne_bytes(to.octets()),
             uli: Self::ports(flow),
         };
+        fail::at(Site::Route)?;
         // SAFETY: Living namespace. `fl4` is valid; a null socket is allowed.
         let rt =
             unsafe { bindings::ip_route_output_flow(net.as_ptr(), &mut fl4, core::ptr::null()) };
@@ -101,6 +101,7 @@ impl Dst {
             uli: Self::ports(flow),
             ..Default::default()
         };
+        fail::at(Site::Route)?;
         if from.is_unspecified() {
             // SAFETY: Living namespace. `fl6` is valid; null is allowed for the socket and the
             // final destination.

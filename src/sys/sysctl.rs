@@ -180,8 +180,8 @@ impl<C: Control> Table<C> {
         fail::at(Site::Sysctl)?;
         let mut table = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
         for entry in entries {
-            table.push(
-                bindings::ctl_table {
+            table
+                .push_within_capacity(bindings::ctl_table {
                     procname: entry.name.as_char_ptr(),
                     maxlen: MAX_WRITE as c_int,
                     mode: entry.mode,
@@ -189,10 +189,10 @@ impl<C: Control> Table<C> {
                     extra1: Arc::as_ptr(&control).cast_mut().cast(),
                     extra2: entry.id as usize as *mut c_void,
                     ..Default::default()
-                },
-                GFP_KERNEL,
-            )?;
+                })
+                .map_err(|_| ENOMEM)?;
         }
+        fail::at(Site::Sysctl)?;
         // SAFETY: Registered. The path and the names are static; the table and what it points to
         // live until after it was unregistered.
         let header = unsafe {

@@ -74,6 +74,7 @@ impl<H: Receive> Socket<H> {
         fail::at(Site::Socket)?;
         let target = KBox::new(Target(handler), GFP_KERNEL)?;
         let mut socket = ptr::null_mut();
+        fail::at(Site::Socket)?;
         // SAFETY: Living namespace. `socket` can be written.
         to_result(unsafe {
             bindings::sock_create_kern(
@@ -115,6 +116,7 @@ impl<H: Receive> Socket<H> {
 
     fn bind_to(&self, local: SocketAddr) -> Result {
         let socket = self.socket.as_ptr();
+        fail::at(Site::Socket)?;
         to_result(match local {
             SocketAddr::V4(local) => {
                 let mut name = bindings::sockaddr_in {
