@@ -13,6 +13,14 @@ use sttcp::{
 
 /// `cases` runs; an input that fails is kept beside the test file and tried first from then on.
 pub fn config(cases: u32) -> ProptestConfig {
+    if cfg!(miri) {
+        // An interpreter: slow, and without files.
+        return ProptestConfig {
+            cases: 4,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+    }
     ProptestConfig {
         cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
