@@ -14,6 +14,10 @@ trap 'rm -rf "$share"' EXIT
 mkdir "$share/tests"
 cp -r tests/netns tests/ktap.sh "$share/tests/"
 cp sttcp.ko build/sttcp-traffic tests/guest/netns-job "$share/"
+if grep -qx memory <<<"$names"; then
+    OUT=build/faults FAULTS=1 scripts/module.sh
+    cp build/faults/sttcp.ko "$share/sttcp-faults.ko"
+fi
 printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
 for name in TAKEOVERS SEED INTERVAL LOADS; do
