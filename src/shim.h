@@ -16,11 +16,11 @@
 #include <net/net_namespace.h>
 #include <net/sock.h>
 
-/* Network namespaces. */
+/* Network namespaces. Any context. */
 void *sttcp_net_generic(const struct net *net, unsigned int id);
 struct proc_dir_entry *sttcp_proc_net(const struct net *net);
 
-/* Packets. */
+/* Packets. Any context, for their owner. */
 struct sk_buff *sttcp_alloc_skb(unsigned int size);
 bool sttcp_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 void sttcp_skb_set_pkt_type(struct sk_buff *skb, u8 type);
@@ -38,7 +38,9 @@ void sttcp_nf_reset_ct(struct sk_buff *skb);
 void sttcp_nf_reset_trace(struct sk_buff *skb);
 void sttcp_nf_ct_set_untracked(struct sk_buff *skb);
 
-/* Routes, neighbours, devices. */
+/*
+ * Routes, neighbours, devices. Any context; what takes or returns a device, under the RCU read lock.
+ */
 int sttcp_dst_output(struct net *net, struct sk_buff *skb);
 int sttcp_dst_error(const struct dst_entry *dst);
 struct dst_entry *sttcp_rtable_dst(struct rtable *rt);
@@ -52,7 +54,10 @@ unsigned int sttcp_dev_hard_header_len(const struct net_device *dev);
 const unsigned char *sttcp_dev_addr(const struct net_device *dev);
 bool sttcp_dev_has_ipv4(struct net *net, struct net_device *dev, __be32 addr);
 
-/* Sockets. */
+/*
+ * Sockets. Any context, for who keeps the socket alive; sttcp_udp_encap() may sleep, and
+ * sttcp_sk_user_data() wants the RCU read lock.
+ */
 struct sock *sttcp_socket_sk(const struct socket *sock);
 void *sttcp_sk_user_data(const struct sock *sk);
 void sttcp_set_sk_user_data(struct sock *sk, void *data);
@@ -63,15 +68,15 @@ bool sttcp_sk_net_refcnt(const struct sock *sk);
 u32 sttcp_tcp_rcv_nxt(const struct sock *sk);
 u8 sttcp_tw_substate(const struct sock *sk);
 
-/* Locks. */
+/* Locks. Any context but hard interrupts. */
 void sttcp_spin_lock_bh(spinlock_t *lock);
 void sttcp_spin_unlock_bh(spinlock_t *lock);
 int sttcp_spin_trylock_bh(spinlock_t *lock);
 
-/* Files in /proc. */
+/* Files in /proc. In an operation of the file. */
 void *sttcp_seq_pde_data(const struct seq_file *m);
 
-/* Tracepoint sk_data_ready. */
+/* Tracepoint sk_data_ready. Process context; once the second returns, no probe runs. */
 int sttcp_register_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk));
 void sttcp_unregister_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk));
 

@@ -37,7 +37,7 @@ packets() {
 
 # refuses_to_load SITE N: insmod fails, and nothing is left.
 refuses_to_load() {
-    ! insmod "$MODULE" fail="$1 $2" 2>"$WORK/insmod" && ! leftovers && grep -q "Cannot allocate memory" "$WORK/insmod"
+    ! insmod "$MODULE" fail="\"$1 $2\"" 2>"$WORK/insmod" && ! leftovers && grep -q "Cannot allocate memory" "$WORK/insmod"
     result $? "insmod is refused: no memory for $1, request $2"
     unload
 }
@@ -149,7 +149,7 @@ survives_without() {
     result $status "no memory for $site, every $every. request: $text"
 }
 
-# pieces: sends a SYN in fragments, the first of which ends inside the TCP header.
+# pieces: sends a SYN in fragments, the first of which ends inside the TCP header; the second is too long to be copied behind it.
 pieces() {
     client python3 - "$VIP4" "$PORT" <<'PYTHON'
 import socket, struct, sys
@@ -161,7 +161,7 @@ def checksum(data):
     return ~total & 0xffff
 
 source, service, port = socket.inet_aton("10.0.0.10"), socket.inet_aton(sys.argv[1]), int(sys.argv[2])
-tcp = struct.pack("!HHIIBBHHH", 39999, port, 1, 0, 5 << 4, 2, 1000, 0, 0)
+tcp = struct.pack("!HHIIBBHHH", 39999, port, 1, 0, 5 << 4, 2, 1000, 0, 0) + bytes(1200)
 pseudo = source + service + struct.pack("!BBH", 0, socket.IPPROTO_TCP, len(tcp))
 tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -192,7 +192,7 @@ few_packets() {
 has_no_connections() { [ "$(ip netns exec "$1" cat /proc/net/sttcp | grep -vc '^client ')" -eq 0 ]; }
 
 ktap_begin
-insmod "$MODULE" fail="pernet 0" || { echo "Bail out! no module built with FAULTS=1"; exit 1; }
+insmod "$MODULE" fail="\"pernet 0\"" || { echo "Bail out! no module built with FAULTS=1"; exit 1; }
 unload
 trap topology_down EXIT
 before=$(packets)
