@@ -101,8 +101,8 @@ pair_up() {
     wait_until 10 has_state primary protected && wait_until 10 has_state backup shadowing
 }
 
-# cut: the primary's host is gone from the network.
-cut() { ip -n switch link set to-primary down; }
+# cut_off: the primary's host is gone from the network.
+cut_off() { ip -n switch link set to-primary down; }
 
 module_load() { grep -q '^sttcp ' /proc/modules || insmod "$MODULE"; }
 

@@ -88,7 +88,7 @@ result $status "which is protected as well"
 [ "$(counter backup resets_injected)" -gt 0 ]; result $? "the earlier socket was in the way"
 kill -CONT "$stopped"
 wait_until 10 is_protected
-cut
+cut_off
 wait_until 10 has_state backup solo; result $? "the primary is cut off"
 sleep 0.5
 touch "$WORK/end"
