@@ -77,6 +77,8 @@ counters! {
     CloseUnconfirmed => "close_unconfirmed",
     /// Acknowledgements held back to what the backup has (primary).
     AcksGated => "acks_gated",
+    /// Windows held back to what the shadow takes (primary).
+    WindowsGated => "windows_gated",
     /// Pure acknowledgements that gating had turned into duplicates, not sent (primary).
     AcksSwallowed => "acks_swallowed",
     /// Acknowledgements sent when the backup's came in (primary).

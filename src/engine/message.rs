@@ -208,6 +208,8 @@ pub struct Progress {
     pub rcv_nxt: SeqNumber,
     /// The next byte that the shadow will send, primary's numbers.
     pub snd_nxt: SeqNumber,
+    /// The right edge of the shadow's receive window, client's numbers.
+    pub edge: SeqNumber,
 }
 
 const OPEN: u8 = 1;
@@ -268,6 +270,7 @@ impl Record {
                 out.put(&progress.id.0.to_be_bytes());
                 out.put(&progress.rcv_nxt.raw().to_be_bytes());
                 out.put(&progress.snd_nxt.raw().to_be_bytes());
+                out.put(&progress.edge.raw().to_be_bytes());
             }
             Record::Gone(id, why) => {
                 out.put(&[GONE]);
@@ -331,6 +334,7 @@ impl Record {
                 id,
                 rcv_nxt: reader.seq()?,
                 snd_nxt: reader.seq()?,
+                edge: reader.seq()?,
             }),
             GONE => Record::Gone(
                 id,

@@ -19,6 +19,9 @@
 //! FT-TCP and of the routers' non-stop routing. A connection that leaves its shadow behind stays gated until the backup has dropped the
 //! shadow: were it continued after bytes that it lacks had been acknowledged, the stream would have a hole.
 //!
+//! The window is gated likewise: its right edge is the lower one of the stack's and the shadow's. TCP drops what
+//! goes beyond its window, and what the shadow drops the client would have to send again, one segment for each of its timeouts.
+//!
 //! Sequence numbers here are the client's for what the client sends and the primary's for what the server sends: those on the wire.
 
 use super::counters::Counter;
@@ -36,6 +39,9 @@ pub struct ConnectionId(pub u64);
 
 /// How long an `Open`, `Query` or `Close` waits for its answer before it is sent again.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// What a window must open by to be worth telling: about a segment, as in silly window avoidance (RFC 9293, section 3.8.6.2).
+pub(super) const WORTH: i32 = 1460;
 
 /// How long the backup may take to have its shadow.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -144,6 +150,8 @@ pub struct Connection {
     /// What the shadow has taken.
     shadow_rcv: SeqNumber,
     shadow_snd: SeqNumber,
+    /// The right edge of the shadow's window.
+    shadow_edge: SeqNumber,
     /// The end of what the server has sent.
     snd_nxt: SeqNumber,
     /// The highest acknowledgement of the client.
@@ -155,7 +163,7 @@ pub struct Connection {
     last_timestamps: Option<Timestamps>,
     client_fin: Option<SeqNumber>,
     server_fin: Option<SeqNumber>,
-    /// Since when the backup owes an answer: to the `Open`, for the acknowledgement that is held back, or to the `Close`.
+    /// Since when the backup owes an answer: to the `Open`, for the acknowledgement or window that is held back, or to the `Close`.
     waiting_since: Option<Instant>,
     next_retry: Instant,
     retry: Duration,
@@ -199,6 +207,7 @@ impl Connection {
             acked: next,
             shadow_rcv: next,
             shadow_snd: SeqNumber::default(),
+            shadow_edge: next,
             snd_nxt: SeqNumber::default(),
             snd_una: SeqNumber::default(),
             edge: next,
@@ -308,6 +317,7 @@ impl Connection {
         self.last_timestamps = options.timestamps;
         self.syn_ack_at = Some(now);
         self.edge = syn_ack.ack + u32::from(syn_ack.window);
+        self.shadow_edge = self.edge;
         self.window = Window::new(self.edge, self.scale.map_or(0, |(_, own)| own));
     }
 
@@ -331,24 +341,30 @@ impl Connection {
         }
         self.last_timestamps = segment.options.timestamps;
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale());
+        let opens = edge > self.edge;
         self.edge = self.edge.max(edge);
-        let allowed = self.allowed();
-        if segment.ack > allowed {
-            actions.count = Some(Counter::AcksGated);
-            self.wait(now);
-            // What was an acknowledgement of new bytes would reach the client as a duplicate; three of them are a loss signal (RFC 5681, 3.2).
-            if segment.is_pure_ack() && news && !new_data && allowed == self.acked {
+        let (ack, limit) = (segment.ack.min(self.allowed()), self.limit(edge));
+        let withheld = segment.ack > ack;
+        if withheld || limit < edge {
+            // What was news would reach the client as a duplicate acknowledgement; three of them are a loss signal (RFC 5681, 3.2).
+            let was_news = news || opens && limit <= self.window.edge();
+            if segment.is_pure_ack() && !new_data && ack == self.acked && was_news {
                 actions.count = Some(Counter::AcksSwallowed);
-                self.check_end(now);
+                self.check(now);
                 return (Verdict::Swallow, actions);
             }
-            rewrite.ack = Some(allowed);
-            rewrite.window = Some(self.window.field(allowed, edge));
+            if withheld {
+                actions.count = Some(Counter::AcksGated);
+                rewrite.ack = Some(ack);
+            } else {
+                actions.count = Some(Counter::WindowsGated);
+            }
+            rewrite.window = Some(self.window.field(ack, limit));
         } else {
             self.window.told(segment.ack, segment.window);
         }
-        self.acked = self.acked.max(segment.ack.min(allowed));
-        self.check_end(now);
+        self.acked = self.acked.max(ack);
+        self.check(now);
         (Verdict::Send(rewrite), actions)
     }
 
@@ -368,8 +384,9 @@ impl Connection {
                 return actions;
             }
         }
-        if progress.rcv_nxt > self.shadow_rcv {
-            self.shadow_rcv = progress.rcv_nxt;
+        if progress.rcv_nxt > self.shadow_rcv || progress.edge > self.shadow_edge {
+            self.shadow_rcv = self.shadow_rcv.max(progress.rcv_nxt);
+            self.shadow_edge = self.shadow_edge.max(progress.edge);
             self.waiting_since = None;
             self.retry = RETRY;
         }
@@ -540,16 +557,25 @@ impl Connection {
         }
     }
 
-    /// Sends the acknowledgement that was held back, as far as it is allowed now.
+    /// How far the window may open that the stack opens up to `edge`.
+    fn limit(&self, edge: SeqNumber) -> SeqNumber {
+        if self.gated() {
+            edge.min(self.shadow_edge)
+        } else {
+            edge
+        }
+    }
+
+    /// Sends the acknowledgement and the window that were held back, as far as they are allowed now.
     fn release(&mut self, actions: &mut Actions, now: Instant) {
-        let allowed = self.allowed();
-        if allowed > self.acked {
+        let (allowed, limit) = (self.allowed(), self.limit(self.edge));
+        if allowed > self.acked || limit.since(self.window.edge()) >= WORTH {
             self.acked = allowed;
             actions.send = Some(Segment {
                 seq: self.snd_nxt,
                 ack: allowed,
                 flags: Flags::ACK,
-                window: self.window.field(allowed, self.edge),
+                window: self.window.field(allowed, limit),
                 options: Options {
                     timestamps: self.last_timestamps,
                     ..Options::default()
@@ -557,7 +583,14 @@ impl Connection {
                 ..Segment::default()
             });
         }
-        if self.rcv_nxt > allowed {
+        self.check(now);
+    }
+
+    /// Looks whether the backup owes something, and whether the connection has ended.
+    fn check(&mut self, now: Instant) {
+        let told = self.window.edge();
+        let closed = self.edge > told && told.since(self.acked) < WORTH;
+        if self.gated() && (closed || self.rcv_nxt > self.allowed()) {
             self.wait(now);
         }
         self.check_end(now);

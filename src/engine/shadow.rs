@@ -10,7 +10,7 @@
 
 use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record};
-use super::primary::{ConnectionId, Socket};
+use super::primary::{ConnectionId, Socket, WORTH};
 use super::rewrite::{Rewrite, SackRewrite};
 use super::seq::{Delta, SeqNumber};
 use super::time::{earliest, timestamp_ticks, Instant};
@@ -119,7 +119,10 @@ pub struct Shadow {
     held_nxt: SeqNumber,
     /// What the shadow expects next, client's numbers.
     rcv_nxt: SeqNumber,
-    reported: SeqNumber,
+    /// The right edge of its receive window, client's numbers.
+    edge: SeqNumber,
+    /// What the primary was told of the two.
+    reported: (SeqNumber, SeqNumber),
     window: u16,
     /// What the client was told, since the takeover, of its bytes that have arrived.
     acked: SeqNumber,
@@ -162,13 +165,15 @@ impl Shadow {
             snd_nxt: SeqNumber::default(),
             held_nxt: open.primary_isn + 1,
             rcv_nxt: next,
-            reported: next,
+            edge: next,
+            reported: (next, next),
             window: 0,
             acked: next,
             told: None,
             client_nxt: next,
             client_ack: open.primary_isn + 1,
-            client_window: open.window,
+            // The field of a SYN is not scaled (RFC 7323, section 2.2).
+            client_window: open.window >> open.window_scale.map_or(0, |(client, _)| client.min(14)),
             client_tsval: open.timestamps.map_or(0, |(client, _)| client),
             client_tsecr: 0,
             client_data_at: None,
@@ -382,6 +387,8 @@ impl Shadow {
             self.progress_at = now;
         }
         self.window = segment.window;
+        let edge = segment.ack + (u32::from(segment.window) << self.own_scale);
+        self.edge = self.edge.max(edge);
         self.server_fin |= segment.flags.contains(Flags::FIN);
         if let Some(timestamps) = segment.options.timestamps {
             self.clock = (timestamps.tsval, now);
@@ -433,6 +440,7 @@ impl Shadow {
         self.delta = Delta::between(self.open.primary_isn, segment.seq);
         self.snd_nxt = segment.end();
         self.own_scale = options.window_scale.unwrap_or(0).min(14);
+        self.edge = self.rcv_nxt + u32::from(segment.window);
         self.window = u16::try_from(u32::from(segment.window) >> self.own_scale).unwrap_or(0);
         if let (Some(own), Some((_, primary))) = (options.timestamps, self.open.timestamps) {
             let elapsed = timestamp_ticks(now.since(self.opened_at));
@@ -490,7 +498,7 @@ impl Shadow {
     /// The primary says `Open` again, or asks.
     pub fn on_query(&mut self) -> Option<Record> {
         self.is_ready().then(|| {
-            self.reported = self.rcv_nxt;
+            self.reported = (self.rcv_nxt, self.edge);
             Record::Progress(self.progress())
         })
     }
@@ -711,14 +719,16 @@ impl Shadow {
             id: self.id,
             rcv_nxt: self.rcv_nxt,
             snd_nxt: self.snd_nxt + self.delta,
+            edge: self.edge,
         }
     }
 
     fn report(&mut self) -> Option<Record> {
-        if self.speaking || self.rcv_nxt <= self.reported {
+        let (rcv_nxt, edge) = self.reported;
+        if self.speaking || self.rcv_nxt <= rcv_nxt && self.edge.since(edge) < WORTH {
             return None;
         }
-        self.reported = self.rcv_nxt;
+        self.reported = (self.rcv_nxt, self.edge);
         Some(Record::Progress(self.progress()))
     }
 

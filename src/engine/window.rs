@@ -3,7 +3,7 @@
 //! The window that a client is told of.
 //!
 //! Where the acknowledgement of a segment is changed, its window must be too: what counts is the right edge, acknowledgement plus
-//! window, and a sender must not move it back (RFC 9293, section 3.8.6).
+//! window, which is not to be moved back (RFC 9293, section 3.8.6), but for the rounding of the field.
 
 use super::seq::SeqNumber;
 
@@ -21,20 +21,20 @@ impl Window {
         Self { edge, scale }
     }
 
+    /// The right edge that the client knows.
+    pub fn edge(&self) -> SeqNumber {
+        self.edge
+    }
+
     /// A segment went out unchanged with this acknowledgement and window field.
     pub fn told(&mut self, ack: SeqNumber, field: u16) {
         self.edge = self.edge.max(ack + (u32::from(field) << self.scale));
     }
 
-    /// The field for a segment that acknowledges `ack`, when the stack takes bytes up to `edge`. It is rounded down, unless
-    /// that alone would move the client's edge back.
+    /// The field for a segment that acknowledges `ack`, when bytes up to `edge` are taken. It is rounded down: TCP drops what goes
+    /// beyond its window, a large segment as a whole, for a byte too many.
     pub fn field(&mut self, ack: SeqNumber, edge: SeqNumber) -> u16 {
-        let room = ahead(edge, ack);
-        let mut field = room >> self.scale;
-        if ack + (field << self.scale) < self.edge.min(edge) {
-            field = field.saturating_add(1);
-        }
-        let field = u16::try_from(field).unwrap_or(u16::MAX);
+        let field = u16::try_from(ahead(edge, ack) >> self.scale).unwrap_or(u16::MAX);
         self.told(ack, field);
         field
     }

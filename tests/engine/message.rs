@@ -103,6 +103,7 @@ fn records_byte_for_byte() {
         id: ID,
         rcv_nxt: seq(0x0a0b_0c0d),
         snd_nxt: seq(0xfafb_fcfd),
+        edge: seq(0x0a0c_0000),
     };
     for (record, kind, rest) in [
         (Record::Close(ID, Close::Ended), 2, &[1][..]),
@@ -111,7 +112,9 @@ fn records_byte_for_byte() {
         (
             Record::Progress(progress),
             4,
-            &[0x0a, 0x0b, 0x0c, 0x0d, 0xfa, 0xfb, 0xfc, 0xfd],
+            &[
+                0x0a, 0x0b, 0x0c, 0x0d, 0xfa, 0xfb, 0xfc, 0xfd, 0x0a, 0x0c, 0, 0,
+            ],
         ),
         (Record::Gone(ID, Gone::Refused), 5, &[1]),
         (Record::Gone(ID, Gone::Options), 5, &[2]),
@@ -260,11 +263,12 @@ fn record() -> impl Strategy<Value = Record> {
         open().prop_map(Record::Open),
         (id(), close).prop_map(|(id, why)| Record::Close(id, why)),
         id().prop_map(Record::Query),
-        (id(), any::<(u32, u32)>()).prop_map(|(id, (rcv, snd))| {
+        (id(), any::<(u32, u32, u32)>()).prop_map(|(id, (rcv, snd, edge))| {
             Record::Progress(Progress {
                 id,
                 rcv_nxt: seq(rcv),
                 snd_nxt: seq(snd),
+                edge: seq(edge),
             })
         }),
         (id(), gone).prop_map(|(id, why)| Record::Gone(id, why)),

@@ -30,11 +30,13 @@ fn opening() -> Connection {
     connection
 }
 
+/// The shadow's window is wide.
 fn progress(rcv: u32, snd: u32) -> Progress {
     Progress {
         id: ID,
         rcv_nxt: c(rcv),
         snd_nxt: p(snd),
+        edge: c(1 << 20),
     }
 }
 
@@ -362,6 +364,11 @@ fn right_edge_of_the_window_stays() {
         Connection::from_syn(ID, flow(), &syn(CLIENT).options(linux(1, 0, 7)), ms(0)).unwrap();
     connection.on_syn_ack(&scaled, ms(0));
     connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    let wide = Progress {
+        edge: c(64 << 20),
+        ..progress(0, 0)
+    };
+    connection.on_progress(&wide, ms(0));
     let response = seg(p(0), c(1280)).data(1).window(100);
     gated(connection.on_server(&response, ms(1)), c(0), 110);
     // A window that does not fit into the field is as wide as the field.
@@ -471,7 +478,7 @@ fn loss_of_the_backup_ends_every_wait() {
 }
 
 #[test]
-fn right_edge_of_the_window_never_moves_back() {
+fn right_edge_of_the_window_is_the_stacks_but_for_rounding() {
     let options = |scale| Options {
         window_scale: Some(scale),
         ..Options::default()
@@ -499,13 +506,52 @@ fn right_edge_of_the_window_never_moves_back() {
         let sent = told(rewrite.ack.unwrap(), rewrite.window.unwrap());
         let released = connection.on_progress(&progress(taken - 7, 0), ms(2)).send;
         let released = released.map_or(sent, |ack| told(ack.ack, ack.window));
-        assert!(
-            edge <= sent && sent <= released,
-            "{edge:?} {sent:?} {released:?}"
-        );
-        assert!(released < stack + (1 << 7));
+        // Never beyond, where TCP would drop it, and never more than the field's unit behind.
+        for told in [sent, released] {
+            assert!(
+                told <= stack && stack < told + (1 << 7),
+                "{told:?} {stack:?}"
+            );
+            assert!(edge < told + (1 << 7), "{edge:?} {told:?}");
+        }
         edge = released;
     }
+}
+
+#[test]
+fn window_opens_no_wider_than_the_shadows() {
+    let at = |rcv: u32, edge: u32| Progress {
+        edge: c(edge),
+        ..progress(rcv, 0)
+    };
+    let mut connection = opening();
+    connection.on_progress(&at(0, 20_000), ms(1));
+    // The stack takes 60,000 bytes, the shadow 20,000.
+    let (verdict, actions) = connection.on_server(&seg(p(0), c(0)).data(1).window(60_000), ms(2));
+    let Verdict::Send(rewrite) = verdict else {
+        panic!("swallowed")
+    };
+    assert_eq!((rewrite.ack, rewrite.window), (None, Some(20_000)));
+    assert_eq!(actions.count, Some(Counter::WindowsGated));
+    // A wider window of the stack is no news for the client as long as the shadow's stays.
+    swallowed(connection.on_server(&seg(p(1), c(0)).window(65_000), ms(3)));
+    // The shadow's opens.
+    let actions = connection.on_progress(&at(0, 30_000), ms(4));
+    assert_eq!(actions.send, Some(seg(p(1), c(0)).window(30_000)));
+    assert_eq!(connection.poll_at(), None);
+
+    // The client fills it. The stack has room, the shadow has not: it is asked.
+    swallowed(connection.on_server(&seg(p(1), c(30_000)).window(60_000), ms(5)));
+    let actions = connection.on_progress(&at(30_000, 30_000), ms(6));
+    assert_eq!(actions.send, Some(seg(p(1), c(30_000)).window(0)));
+    let asked = connection.poll_at().unwrap();
+    assert_eq!(connection.poll(asked).record, Some(Record::Query(ID)));
+    let actions = connection.on_progress(&at(30_000, 50_000), asked);
+    assert_eq!(actions.send, Some(seg(p(1), c(30_000)).window(20_000)));
+    assert_eq!(connection.poll_at(), None);
+    // Without the shadow the stack's window counts.
+    let actions = connection.on_gone(Gone::Ended, asked);
+    assert_eq!(actions.send, Some(seg(p(1), c(30_000)).window(60_000)));
 }
 
 #[test]

@@ -62,11 +62,17 @@ fn speaking() -> Shadow {
     shadow
 }
 
+/// What the shadow says when it has advertised nothing since its SYN-ACK.
 fn progress(rcv: u32, snd: u32) -> Option<Record> {
+    progress_with(rcv, snd, 64240)
+}
+
+fn progress_with(rcv: u32, snd: u32, edge: u32) -> Option<Record> {
     Some(Record::Progress(Progress {
         id: ID,
         rcv_nxt: c(rcv),
         snd_nxt: p(snd),
+        edge: c(edge),
     }))
 }
 
@@ -753,4 +759,17 @@ fn shadow_too_far_behind_is_given_up() {
     let (inbound, actions) = shadow.on_client(&reset, ms(at));
     assert!(matches!(inbound, Inbound::Pass(_)));
     assert_eq!(actions.inject, None);
+}
+
+#[test]
+fn window_of_the_shadow_is_told_when_it_opens() {
+    let mut shadow = established();
+    // Its server has not read: the edge stays where the SYN-ACK put it.
+    let (_, actions) = shadow.on_output(&seg(s(0), c(30_000)).window(34_240), ms(2));
+    assert_eq!(actions.record, progress(30_000, 0));
+    let (_, actions) = shadow.on_output(&seg(s(0), c(30_000)).window(35_000), ms(3));
+    assert_eq!(actions.record, None);
+    // It has read.
+    let (_, actions) = shadow.on_output(&seg(s(0), c(30_000)).window(64_000), ms(4));
+    assert_eq!(actions.record, progress_with(30_000, 0, 94_000));
 }
