@@ -113,8 +113,12 @@ goes_on() {
     fail "$site" 0
     [ $status -eq 0 ] || echo "# $(cat "$WORK/result" "$WORK/errors")"
     result $status "no memory for $site, every $every. request: traffic goes on"
-    [ "$hits" -gt 0 ] && { [ -z "$name" ] || [ "$after" -gt "$before" ]; }
-    result $? "$hits requests failed${name:+, $name moved by $((after - before))}"
+    if [ "$site" = pending ] && [ "$hits" -eq 0 ]; then
+        skip "no memory for pending, every $every. request" "the primary's word was faster than the client's bytes: there was no request"
+    else
+        [ "$hits" -gt 0 ] && { [ -z "$name" ] || [ "$after" -gt "$before" ]; }
+        result $? "$hits requests failed${name:+, $name moved by $((after - before))}"
+    fi
     protects
     result $? "and then a new connection is protected"
 }
@@ -267,13 +271,13 @@ sees_pieces 1 malformed_segments
 # Takeovers.
 for every in 1 3; do
     survives_without hold $every before "echo survives, its held output not held" client echo --to "$(target 4)" --connections 4
-    survives_without hold $every before "a download does" client get --to "$(target 6)" --bytes 2M
+    survives_without hold $every before "a download does" client get --to "$(target 6)" --size 2M
     survives_without announce $every cut "the address not announced" client echo --to "$(target 4)" --connections 4
-    survives_without send $every cut "an upload, its acknowledgement at takeover not sent" client put --to "$(target 4)" --bytes 1M --connections 4
+    survives_without send $every cut "an upload, its acknowledgement at takeover not sent" client put --to "$(target 4)" --size 1M --connections 4
 done
 survives_without neighbour 1 before "the way to the client not asked for" client churn --to "$(target 4)" --connections 2 --tolerate connect
 survives_without write 3 cut "echo, its translation failing" client echo --to "$(target 4)" --connections 4
-survives_without write 7 cut "a download, its translation failing" client get --to "$(target 6)" --bytes 2M
+survives_without write 7 cut "a download, its translation failing" client get --to "$(target 6)" --size 2M
 survives_without inject 3 before "echo, injected segments failing" client echo --to "$(target 6)" --connections 4
 
 # Nothing is left.
