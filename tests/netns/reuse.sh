@@ -29,14 +29,22 @@ while True:
 PYTHON
 cat >"$WORK/client.py" <<'PYTHON'
 # Opens a connection twice from one port; the second lives until a file "end" is there.
-import os, socket, sys, time
+import errno, os, socket, sys, time
 os.chdir(sys.argv[2])
 def connect():
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     s.bind(("", 5555))
     s.settimeout(20)
-    s.connect((sys.argv[1], 7100))
+    for _ in range(200):
+        try:
+            s.connect((sys.argv[1], 7100))
+            break
+        except OSError as error:
+            # The earlier one still waits for its last acknowledgement.
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            time.sleep(0.02)
     return s
 def say(s, line):
     s.sendall(line)
