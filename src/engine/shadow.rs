@@ -124,6 +124,8 @@ pub struct Shadow {
     /// What the primary was told of the two.
     reported: (SeqNumber, SeqNumber),
     window: u16,
+    /// What the shadow acknowledged last, client's numbers.
+    acknowledged: SeqNumber,
     /// What the client was told, since the takeover, of its bytes that have arrived.
     acked: SeqNumber,
     /// And of the window.
@@ -168,6 +170,7 @@ impl Shadow {
             edge: next,
             reported: (next, next),
             window: 0,
+            acknowledged: next,
             acked: next,
             told: None,
             client_nxt: next,
@@ -269,58 +272,17 @@ impl Shadow {
         if !self.is_plausible(segment) {
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
-        let mut rewrite = Rewrite::default();
         if segment.flags.contains(Flags::RST) {
+            // Only the stack can tell whether it believes the reset (RFC 5961, section 3.2).
             self.check_at = Some(now.after(CHECK_AFTER));
-        } else {
-            if !segment.is_empty() {
-                self.client_data_at = Some(now);
-            }
-            self.client_nxt = self.client_nxt.max(segment.end());
-            self.client_fin |= segment.flags.contains(Flags::FIN);
+            return (
+                Inbound::Pass(self.inward(segment, true, &mut actions)),
+                actions,
+            );
         }
-        if let Some(timestamps) = segment.options.timestamps {
-            if (timestamps.tsval.wrapping_sub(self.client_tsval) as i32) > 0 {
-                self.client_tsval = timestamps.tsval;
-            }
-            if segment.flags.contains(Flags::ACK) {
-                if self.client_tsecr == 0
-                    || (timestamps.tsecr.wrapping_sub(self.client_tsecr) as i32) > 0
-                {
-                    self.client_tsecr = timestamps.tsecr;
-                }
-                rewrite.tsecr = Some(self.clock_delta.unshift(timestamps.tsecr));
-            }
-        }
-        if segment.flags.contains(Flags::ACK) {
-            let mut acked = self.client_ack;
-            if !self.believes(segment) {
-                actions.count = Some(Counter::AcksDoubted);
-            } else if segment.ack >= self.client_ack {
-                if segment.ack > self.client_ack {
-                    actions.release_held = Some(segment.ack);
-                    self.progress_at = now;
-                }
-                acked = segment.ack;
-                self.client_ack = segment.ack;
-                self.client_window = segment.window;
-            } else {
-                acked = segment.ack;
-            }
-            let ack = acked - self.delta;
-            if ack > self.snd_nxt {
-                // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
-                let scale = self.open.window_scale.map_or(0, |(client, _)| client);
-                let lost = ahead(ack, self.snd_nxt).div_ceil(1 << scale);
-                let window = u32::from(segment.window).saturating_add(lost);
-                rewrite.ack = Some(self.snd_nxt);
-                rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
-                rewrite.sack = SackRewrite::Blank;
-                actions.count = actions.count.or(Some(Counter::AcksClamped));
-            } else {
-                rewrite.ack = Some(ack);
-                rewrite.sack = SackRewrite::Back(self.delta);
-            }
+        let believed = self.believes(segment);
+        if self.is_acceptable(segment) {
+            self.note(segment, believed, &mut actions, now);
         }
         let lag = self.client_ack.since(self.snd_nxt + self.delta);
         if lag > MAX_LAG && !self.speaking && self.state == State::Established {
@@ -329,7 +291,68 @@ impl Shadow {
             actions.count = Some(Counter::ShadowsBehind);
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
+        let rewrite = self.inward(segment, believed, &mut actions);
         (Inbound::Pass(rewrite), actions)
+    }
+
+    /// Takes in what the client says.
+    fn note(&mut self, segment: &Segment, believed: bool, actions: &mut Actions, now: Instant) {
+        if !segment.is_empty() {
+            self.client_data_at = Some(now);
+        }
+        self.client_nxt = self.client_nxt.max(segment.end());
+        self.client_fin |= segment.flags.contains(Flags::FIN);
+        if let Some(timestamps) = segment.options.timestamps {
+            if (timestamps.tsval.wrapping_sub(self.client_tsval) as i32) > 0 {
+                self.client_tsval = timestamps.tsval;
+            }
+            if self.client_tsecr == 0
+                || (timestamps.tsecr.wrapping_sub(self.client_tsecr) as i32) > 0
+            {
+                self.client_tsecr = timestamps.tsecr;
+            }
+        }
+        if believed && segment.ack >= self.client_ack {
+            if segment.ack > self.client_ack {
+                actions.release_held = Some(segment.ack);
+                self.progress_at = now;
+            }
+            self.client_ack = segment.ack;
+            self.client_window = segment.window;
+        }
+    }
+
+    /// How a client's segment is changed for the stack. An acknowledgement that is not believed is replaced by the last that was.
+    fn inward(&self, segment: &Segment, believed: bool, actions: &mut Actions) -> Rewrite {
+        let mut rewrite = Rewrite::default();
+        if !segment.flags.contains(Flags::ACK) {
+            return rewrite;
+        }
+        rewrite.tsecr = segment
+            .options
+            .timestamps
+            .map(|timestamps| self.clock_delta.unshift(timestamps.tsecr));
+        let acked = if believed {
+            segment.ack
+        } else {
+            actions.count = Some(Counter::AcksDoubted);
+            self.client_ack
+        };
+        let ack = acked - self.delta;
+        if ack > self.snd_nxt {
+            // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
+            let scale = self.open.window_scale.map_or(0, |(client, _)| client);
+            let lost = ahead(ack, self.snd_nxt).div_ceil(1 << scale);
+            let window = u32::from(segment.window).saturating_add(lost);
+            rewrite.ack = Some(self.snd_nxt);
+            rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
+            rewrite.sack = SackRewrite::Blank;
+            actions.count = actions.count.or(Some(Counter::AcksClamped));
+        } else {
+            rewrite.ack = Some(ack);
+            rewrite.sack = SackRewrite::Back(self.delta);
+        }
+        rewrite
     }
 
     /// Whether the segment can be one of this connection: neither a forger's, who knows the endpoints alone, nor an old duplicate. The exact
@@ -357,6 +380,14 @@ impl Shadow {
     pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions) {
         self.held_nxt = start;
         actions.count = Some(Counter::NoMemory);
+    }
+
+    /// Whether the stack will look at more than the numbers of a segment (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`). What it
+    /// drops is no news: anyone who knows the endpoints can say it.
+    fn is_acceptable(&self, segment: &Segment) -> bool {
+        segment.flags.contains(Flags::ACK)
+            && segment.end() >= self.acknowledged
+            && segment.seq <= self.edge
     }
 
     /// A segment that the shadow sends.
@@ -389,6 +420,7 @@ impl Shadow {
         self.window = segment.window;
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale);
         self.edge = self.edge.max(edge);
+        self.acknowledged = self.acknowledged.max(segment.ack);
         self.server_fin |= segment.flags.contains(Flags::FIN);
         if let Some(timestamps) = segment.options.timestamps {
             self.clock = (timestamps.tsval, now);
