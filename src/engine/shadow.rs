@@ -240,11 +240,6 @@ impl Shadow {
         self.id == open.id
     }
 
-    /// Whether a SYN on the same addresses may take this connection's place: it has ended.
-    pub fn may_be_replaced(&self) -> bool {
-        matches!(self.state, State::Ending | State::Doomed) || (self.client_fin && self.server_fin)
-    }
-
     /// A segment of the client, tapped or injected, on its way to the stack.
     pub fn on_client(&mut self, segment: &Segment, now: Instant) -> (Inbound, Actions) {
         let mut actions = Actions::default();
