@@ -148,7 +148,10 @@ impl Node {
         let Some(mut bucket) = self.table.lock(&flow) else {
             return Verdict::Accept(skb);
         };
-        if segment.opens() && self.speaks() {
+        if segment.flags.contains(Flags::SYN)
+            && !segment.flags.contains(Flags::ACK)
+            && self.speaks()
+        {
             return self.receive_syn(skb, &mut bucket, &flow, segment);
         }
         match bucket.find(&flow) {
@@ -175,9 +178,12 @@ impl Node {
         flow: &Flow,
         segment: &Segment,
     ) -> Verdict {
-        let fresh = match bucket.find(flow) {
+        let fresh = match bucket.find(flow).map(|entry| &entry.kind) {
             None => true,
-            Some(entry) => self.socket(flow, entry.ifindex).gives_way(),
+            Some(Kind::Primary(connection)) => connection.may_be_replaced(segment),
+            // A migrated connection that has ended and waits in TIME-WAIT gives way as a socket there does.
+            Some(Kind::Shadow(shadow)) => shadow.may_be_replaced(),
+            Some(Kind::Pending(_)) => true,
         };
         if fresh {
             bucket.remove(flow);
