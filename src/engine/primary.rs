@@ -267,7 +267,11 @@ impl Connection {
             self.check_at = Some(now.after(CHECK_AFTER));
             return actions;
         }
-        if !segment.flags.contains(Flags::ACK) {
+        // What the stack drops is no news: anyone who knows the endpoints can say it (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`).
+        if !segment.flags.contains(Flags::ACK)
+            || segment.end() < self.rcv_nxt
+            || segment.seq > self.edge
+        {
             return actions;
         }
         if self.state == State::HalfOpen {

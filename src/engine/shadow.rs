@@ -124,6 +124,8 @@ pub struct Shadow {
     /// What the primary was told of the two.
     reported: (SeqNumber, SeqNumber),
     window: u16,
+    /// What the stack acknowledged last, client's numbers: it takes no segment that ends before.
+    stack_ack: SeqNumber,
     /// What the client was told, since the takeover, of its bytes that have arrived.
     acked: SeqNumber,
     /// And of the window.
@@ -168,6 +170,7 @@ impl Shadow {
             edge: next,
             reported: (next, next),
             window: 0,
+            stack_ack: next,
             acked: next,
             told: None,
             client_nxt: next,
@@ -269,58 +272,11 @@ impl Shadow {
         if !self.is_plausible(segment) {
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
-        let mut rewrite = Rewrite::default();
         if segment.flags.contains(Flags::RST) {
+            // Only the stack can tell whether it believes the reset (RFC 5961, section 3.2).
             self.check_at = Some(now.after(CHECK_AFTER));
-        } else {
-            if !segment.is_empty() {
-                self.client_data_at = Some(now);
-            }
-            self.client_nxt = self.client_nxt.max(segment.end());
-            self.client_fin |= segment.flags.contains(Flags::FIN);
-        }
-        if let Some(timestamps) = segment.options.timestamps {
-            if (timestamps.tsval.wrapping_sub(self.client_tsval) as i32) > 0 {
-                self.client_tsval = timestamps.tsval;
-            }
-            if segment.flags.contains(Flags::ACK) {
-                if self.client_tsecr == 0
-                    || (timestamps.tsecr.wrapping_sub(self.client_tsecr) as i32) > 0
-                {
-                    self.client_tsecr = timestamps.tsecr;
-                }
-                rewrite.tsecr = Some(self.clock_delta.unshift(timestamps.tsecr));
-            }
-        }
-        if segment.flags.contains(Flags::ACK) {
-            let mut acked = self.client_ack;
-            if !self.believes(segment) {
-                actions.count = Some(Counter::AcksDoubted);
-            } else if segment.ack >= self.client_ack {
-                if segment.ack > self.client_ack {
-                    actions.release_held = Some(segment.ack);
-                    self.progress_at = now;
-                }
-                acked = segment.ack;
-                self.client_ack = segment.ack;
-                self.client_window = segment.window;
-            } else {
-                acked = segment.ack;
-            }
-            let ack = acked - self.delta;
-            if ack > self.snd_nxt {
-                // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
-                let scale = self.open.window_scale.map_or(0, |(client, _)| client);
-                let lost = ahead(ack, self.snd_nxt).div_ceil(1 << scale);
-                let window = u32::from(segment.window).saturating_add(lost);
-                rewrite.ack = Some(self.snd_nxt);
-                rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
-                rewrite.sack = SackRewrite::Blank;
-                actions.count = actions.count.or(Some(Counter::AcksClamped));
-            } else {
-                rewrite.ack = Some(ack);
-                rewrite.sack = SackRewrite::Back(self.delta);
-            }
+        } else if self.is_acceptable(segment) {
+            self.note(segment, &mut actions, now);
         }
         let lag = self.client_ack.since(self.snd_nxt + self.delta);
         if lag > MAX_LAG && !self.speaking && self.state == State::Established {
@@ -329,7 +285,66 @@ impl Shadow {
             actions.count = Some(Counter::ShadowsBehind);
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
-        (Inbound::Pass(rewrite), actions)
+        (Inbound::Pass(self.inward(segment, &mut actions)), actions)
+    }
+
+    /// Takes in what the client says.
+    fn note(&mut self, segment: &Segment, actions: &mut Actions, now: Instant) {
+        if !segment.is_empty() {
+            self.client_data_at = Some(now);
+        }
+        self.client_nxt = self.client_nxt.max(segment.end());
+        self.client_fin |= segment.flags.contains(Flags::FIN);
+        if let Some(timestamps) = segment.options.timestamps {
+            if (timestamps.tsval.wrapping_sub(self.client_tsval) as i32) > 0 {
+                self.client_tsval = timestamps.tsval;
+            }
+            if self.client_tsecr == 0
+                || (timestamps.tsecr.wrapping_sub(self.client_tsecr) as i32) > 0
+            {
+                self.client_tsecr = timestamps.tsecr;
+            }
+        }
+        if segment.ack >= self.client_ack && self.believes(segment) {
+            if segment.ack > self.client_ack {
+                actions.release_held = Some(segment.ack);
+                self.progress_at = now;
+            }
+            self.client_ack = segment.ack;
+            self.client_window = segment.window;
+        }
+    }
+
+    /// How a client's segment is changed for the stack.
+    fn inward(&self, segment: &Segment, actions: &mut Actions) -> Rewrite {
+        let mut rewrite = Rewrite::default();
+        if !segment.flags.contains(Flags::ACK) {
+            return rewrite;
+        }
+        rewrite.tsecr = segment
+            .options
+            .timestamps
+            .map(|timestamps| self.clock_delta.unshift(timestamps.tsecr));
+        let ack = if self.believes(segment) {
+            segment.ack
+        } else {
+            actions.count = Some(Counter::AcksDoubted);
+            self.client_ack
+        } - self.delta;
+        if ack > self.snd_nxt {
+            // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
+            let scale = self.open.window_scale.map_or(0, |(client, _)| client);
+            let lost = ahead(ack, self.snd_nxt).div_ceil(1 << scale);
+            let window = u32::from(segment.window).saturating_add(lost);
+            rewrite.ack = Some(self.snd_nxt);
+            rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
+            rewrite.sack = SackRewrite::Blank;
+            actions.count = actions.count.or(Some(Counter::AcksClamped));
+        } else {
+            rewrite.ack = Some(ack);
+            rewrite.sack = SackRewrite::Back(self.delta);
+        }
+        rewrite
     }
 
     /// Whether the segment can be one of this connection: neither a forger's, who knows the endpoints alone, nor an old duplicate. The exact
@@ -357,6 +372,14 @@ impl Shadow {
     pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions) {
         self.held_nxt = start;
         actions.count = Some(Counter::NoMemory);
+    }
+
+    /// Whether the stack will look at more than the numbers of a segment (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`). What it
+    /// drops is no news: anyone who knows the endpoints can say it.
+    fn is_acceptable(&self, segment: &Segment) -> bool {
+        segment.flags.contains(Flags::ACK)
+            && segment.end() >= self.stack_ack
+            && segment.seq <= self.edge
     }
 
     /// A segment that the shadow sends.
@@ -389,6 +412,7 @@ impl Shadow {
         self.window = segment.window;
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale);
         self.edge = self.edge.max(edge);
+        self.stack_ack = self.stack_ack.max(segment.ack);
         self.server_fin |= segment.flags.contains(Flags::FIN);
         if let Some(timestamps) = segment.options.timestamps {
             self.clock = (timestamps.tsval, now);

@@ -478,6 +478,29 @@ fn loss_of_the_backup_ends_every_wait() {
 }
 
 #[test]
+fn what_the_stack_drops_is_no_news() {
+    let fin = |at: SeqNumber| seg(at, p(50)).fin();
+    let mut unacknowledged = fin(c(0));
+    unacknowledged.flags = Flags::FIN;
+    for forged in [unacknowledged, fin(c(0) - 2), fin(c(501))] {
+        let mut connection = protected();
+        connection.on_client(&forged, true, ms(2));
+        connection.on_server(&seg(p(0), c(0)).data(50).fin(), ms(3));
+        // A connection that is over in one direction is gated as before, and not replaced.
+        gated(
+            connection.on_server(&seg(p(51), c(100)).data(1), ms(4)),
+            c(0),
+            600,
+        );
+        assert!(!connection.may_be_replaced(&syn(CLIENT + 9)), "{forged:?}");
+    }
+    let mut connection = protected();
+    connection.on_client(&fin(c(0)), true, ms(2));
+    connection.on_server(&seg(p(0), c(1)).data(50).fin(), ms(3));
+    assert!(connection.may_be_replaced(&syn(CLIENT + 9)));
+}
+
+#[test]
 fn right_edge_of_the_window_is_the_stacks_but_for_rounding() {
     let options = |scale| Options {
         window_scale: Some(scale),

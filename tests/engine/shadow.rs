@@ -261,6 +261,76 @@ fn client_segment_is_translated() {
     assert_eq!(actions.release_held, None);
 }
 
+/// What the shadow believes of the client, as the segment shows that it would inject.
+fn belief(shadow: &mut Shadow) -> Segment {
+    shadow.doom(ms(9)).inject.unwrap()
+}
+
+#[test]
+fn what_the_stack_drops_is_no_news() {
+    let before = belief(&mut with_options(7));
+    // Anyone who knows the endpoints can send these: the stack wants an acknowledgement, and a number between what it acknowledged
+    // and the end of its window.
+    let anywhere = seg(c(0), p(900))
+        .window(9)
+        .data(10)
+        .timestamps(80_000, 70_000);
+    let mut unacknowledged = anywhere;
+    unacknowledged.flags = Flags::PSH | Flags::FIN;
+    for forged in [
+        unacknowledged,
+        Segment {
+            seq: c(64_241),
+            ..anywhere
+        },
+        Segment {
+            seq: c(0) - 11,
+            ..anywhere
+        },
+    ] {
+        let mut shadow = with_options(7);
+        let (inbound, actions) = shadow.on_client(&forged, ms(1));
+        assert!(matches!(inbound, Inbound::Pass(_)));
+        assert_eq!(actions.release_held, None);
+        assert_eq!((shadow.lag_in(), shadow.lag_out()), (0, 0));
+        assert_eq!(belief(&mut shadow), before, "{forged:?}");
+    }
+    for heard in [
+        anywhere,
+        Segment {
+            seq: c(64_240),
+            ..anywhere
+        },
+        Segment {
+            seq: c(0) - 10,
+            ..anywhere
+        },
+    ] {
+        let mut shadow = with_options(7);
+        let actions = shadow.on_client(&heard, ms(1)).1;
+        assert_eq!(actions.release_held, Some(p(900)));
+        let after = belief(&mut shadow);
+        assert_eq!((after.ack, after.window), (p(900), 9));
+        assert_eq!(after.options.timestamps.unwrap().tsval, 80_000);
+    }
+}
+
+#[test]
+fn window_that_is_accepted_follows_the_stack() {
+    for (seq, heard) in [
+        (c(98), None),
+        (c(99), Some(p(7))),
+        (c(100 + (600 << 7)), Some(p(7))),
+        (c(101 + (600 << 7)), None),
+    ] {
+        let mut shadow = with_options(7);
+        // It acknowledges 100 bytes, and takes 600 units more.
+        shadow.on_output(&seg(s(0), c(100)).window(600), ms(1));
+        let actions = shadow.on_client(&seg(seq, p(7)).data(1), ms(2)).1;
+        assert_eq!(actions.release_held, heard, "{seq:?}");
+    }
+}
+
 #[test]
 fn acknowledgement_ahead_of_the_shadow_is_clamped() {
     let mut shadow = established();
