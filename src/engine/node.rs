@@ -257,9 +257,11 @@ impl Node {
             self.part(fresh_session);
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
-        if self.role == Role::Backup {
-            self.epoch = header.epoch;
-        }
+        self.epoch = match self.role {
+            Role::Backup => header.epoch,
+            // A primary that was loaded anew counts from 1; a backup that has seen a later term would refuse it for ever.
+            Role::Primary => self.epoch.max(header.epoch),
+        };
         self.detector.heard(now);
         let event = (!self.joined).then_some(Event::Joined);
         self.joined = true;

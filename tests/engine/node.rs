@@ -450,9 +450,22 @@ fn old_primary_is_not_obeyed() {
 fn backup_of_a_later_epoch_does_not_follow_an_earlier_one() {
     let (mut p, mut b) = (primary(P1), Node::new(Role::Backup, 5, TIMING, B1, ms(0)));
     beat(&mut p, &mut b, ms(0)).unwrap();
-    beat(&mut b, &mut p, ms(0)).unwrap();
-    assert_eq!(beat(&mut p, &mut b, ms(0)), Err(Counter::PeerBadEpoch));
+    let early = Header {
+        peer_session: B1,
+        ..p.header(Kind::Heartbeat)
+    };
+    assert_eq!(b.heard(&early, 0, ms(0)), Err(Counter::PeerBadEpoch));
     assert_eq!((b.epoch(), b.state()), (5, State::Waiting));
+}
+
+#[test]
+fn primary_that_forgot_its_epoch_learns_it_from_the_backup() {
+    let (mut p, mut b) = (primary(P1), Node::new(Role::Backup, 5, TIMING, B1, ms(0)));
+    beat(&mut p, &mut b, ms(0)).unwrap();
+    assert_eq!(beat(&mut b, &mut p, ms(0)), Ok(Some(Event::Joined)));
+    assert_eq!((p.epoch(), p.role()), (5, Role::Primary));
+    assert_eq!(beat(&mut p, &mut b, ms(0)), Ok(Some(Event::Joined)));
+    assert_eq!((p.state(), b.state()), (State::Protected, State::Shadowing));
 }
 
 #[test]
