@@ -510,6 +510,8 @@ proptest! {
             // The client sends again what it has no acknowledgement for, and the shadow answers: nothing is missing.
             let (out, una) = (world.client.out, world.client.una);
             world.client_sends(out - una, out - una, false, true);
+            // Bytes that it has already a stack acknowledges at once (RFC 9293, section 3.10.7.4).
+            world.shadow_sends(world.backup.out, 0);
             world.shadow_sends(world.backup.out, 1);
             prop_assert_eq!(world.backup.rcv, world.client.out);
             prop_assert_eq!(world.client.una, world.client.out);
