@@ -313,7 +313,7 @@ impl Node {
     }
 
     /// What the kernel has for a connection. Any context.
-    fn socket(&self, flow: &Flow, ifindex: u32) -> primary::Socket {
+    pub(crate) fn socket(&self, flow: &Flow, ifindex: u32) -> primary::Socket {
         let (local, remote) = (flow.service.to_socket_addr(), flow.client.to_socket_addr());
         match socket::lookup(self.net, local, remote, ifindex) {
             None | Some(socket::State::Closed) => primary::Socket::Gone,

@@ -107,6 +107,13 @@ pub enum Socket {
 }
 
 /// What to do after an event that is no segment.
+impl Socket {
+    /// Whether a SYN begins another connection between the same endpoints. A socket answers it with an acknowledgement (RFC 5961, section 4).
+    pub const fn gives_way(self) -> bool {
+        !matches!(self, Socket::Live)
+    }
+}
+
 #[derive(Copy, Clone, PartialEq, Debug, Default)]
 pub struct Actions {
     /// Tell the backup.
@@ -241,14 +248,6 @@ impl Connection {
     /// Server bytes that were sent here and not by the shadow.
     pub fn lag_out(&self) -> u32 {
         ahead(self.snd_nxt, self.shadow_snd)
-    }
-
-    /// Whether a SYN on the same addresses may take this connection's place.
-    pub fn may_be_replaced(&self, syn: &Segment) -> bool {
-        match self.state {
-            State::HalfOpen => syn.seq != self.client_isn,
-            _ => self.server_fin.is_some() && self.client_fin.is_some(),
-        }
     }
 
     fn gated(&self) -> bool {

@@ -240,9 +240,9 @@ impl Shadow {
         self.id == open.id
     }
 
-    /// Whether a SYN on the same addresses may take this connection's place: it has ended.
-    pub fn may_be_replaced(&self) -> bool {
-        matches!(self.state, State::Ending | State::Doomed) || (self.client_fin && self.server_fin)
+    /// Whether this is the SYN that the local stack has yet to answer, so that there is no socket.
+    pub fn is_opened_by(&self, syn: &Segment) -> bool {
+        self.state == State::Opening && syn.seq == self.open.client_isn
     }
 
     /// A segment of the client, tapped or injected, on its way to the stack.
@@ -250,8 +250,7 @@ impl Shadow {
         let mut actions = Actions::default();
         let syn = segment.flags.contains(Flags::SYN);
         if syn {
-            let ours = self.state == State::Opening && segment.seq == self.open.client_isn;
-            return if ours {
+            return if self.is_opened_by(segment) {
                 (
                     Inbound::Pass(super::primary::plain_handshake(segment).0),
                     actions,

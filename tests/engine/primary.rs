@@ -486,18 +486,13 @@ fn what_the_stack_drops_is_no_news() {
         let mut connection = protected();
         connection.on_client(&forged, true, ms(2));
         connection.on_server(&seg(p(0), c(0)).data(50).fin(), ms(3));
-        // A connection that is over in one direction is gated as before, and not replaced.
+        // A connection that is over in one direction is gated as before.
         gated(
             connection.on_server(&seg(p(51), c(100)).data(1), ms(4)),
             c(0),
             600,
         );
-        assert!(!connection.may_be_replaced(&syn(CLIENT + 9)), "{forged:?}");
     }
-    let mut connection = protected();
-    connection.on_client(&fin(c(0)), true, ms(2));
-    connection.on_server(&seg(p(0), c(1)).data(50).fin(), ms(3));
-    assert!(connection.may_be_replaced(&syn(CLIENT + 9)));
 }
 
 #[test]
@@ -720,15 +715,20 @@ fn reset_makes_the_kernel_be_asked() {
 
 #[test]
 fn who_gives_way_to_a_new_syn() {
-    // The same SYN again is the same connection; another one begins anew.
-    assert!(!half_open().may_be_replaced(&syn(CLIENT)));
-    assert!(half_open().may_be_replaced(&syn(CLIENT + 9)));
-    let mut connection = protected();
-    assert!(!connection.may_be_replaced(&syn(CLIENT + 9)));
-    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
-    assert!(!connection.may_be_replaced(&syn(CLIENT + 9)));
-    connection.on_server(&seg(p(0), c(1)).fin(), ms(3));
-    assert!(connection.may_be_replaced(&syn(CLIENT + 9)));
+    // Only what the stack itself would replace: a connection in any other state answers the SYN, and its numbers are still needed.
+    assert!(!Socket::Live.gives_way());
+    assert!(Socket::TimeWait.gives_way() && Socket::Gone.gives_way());
+    // And only what a listener would take.
+    assert!(
+        syn(CLIENT).opens()
+            && syn(CLIENT)
+                .flag(Flags::ECE | Flags::CWR | Flags::AE)
+                .opens()
+    );
+    for flags in [Flags::ACK, Flags::RST, Flags::FIN] {
+        assert!(!syn(CLIENT).flag(flags).opens());
+    }
+    assert!(!seg(c(0), p(0)).opens());
 }
 
 #[test]
