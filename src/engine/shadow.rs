@@ -520,10 +520,14 @@ impl Shadow {
 
     /// The primary says `Open` again, or asks.
     pub fn on_query(&mut self) -> Option<Record> {
-        self.is_ready().then(|| {
-            self.reported = (self.rcv_nxt, self.edge);
-            Record::Progress(self.progress())
-        })
+        match self.state {
+            State::Opening => None,
+            State::Established | State::Ending => {
+                self.reported = (self.rcv_nxt, self.edge);
+                Some(Record::Progress(self.progress()))
+            }
+            State::Doomed => Some(Record::Gone(self.id, Gone::Ended)),
+        }
     }
 
     /// The primary says that the connection is over, or goes on alone.
@@ -748,7 +752,8 @@ impl Shadow {
 
     fn report(&mut self) -> Option<Record> {
         let (rcv_nxt, edge) = self.reported;
-        if self.speaking || self.rcv_nxt <= rcv_nxt && self.edge.since(edge) < WORTH {
+        let news = self.rcv_nxt > rcv_nxt || self.edge.since(edge) >= WORTH;
+        if self.speaking || self.state == State::Doomed || !news {
             return None;
         }
         self.reported = (self.rcv_nxt, self.edge);

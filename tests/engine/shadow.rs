@@ -718,6 +718,16 @@ fn end_of_a_migrated_connection_is_no_news_for_the_peer() {
 }
 
 #[test]
+fn doomed_shadow_is_no_shadow() {
+    let mut shadow = established();
+    shadow.on_close(Close::Unprotected, ms(1));
+    // Whatever the primary asks: it must not take the connection for protected.
+    assert_eq!(shadow.on_query(), Some(Record::Gone(ID, Gone::Ended)));
+    assert_eq!(shadow.on_delivered(c(10), ms(2)), None);
+    assert_eq!(shadow.on_output(&seg(s(0), c(20)), ms(2)).1.record, None);
+}
+
+#[test]
 fn reset_of_a_migrated_connection_is_the_clients_kind() {
     let mut shadow = speaking();
     sent(shadow.on_output(&seg(s(0), c(100)).data(30), ms(2)));
