@@ -28,6 +28,7 @@ use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record};
 use super::rewrite::{Blank, Rewrite};
 use super::seq::SeqNumber;
+use super::shadow::{self, Shadow};
 use super::time::{timestamp_ticks, Instant};
 use super::window::{ahead, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
@@ -106,7 +107,6 @@ pub enum Socket {
     Gone,
 }
 
-/// What to do after an event that is no segment.
 impl Socket {
     /// Whether a SYN begins another connection between the same endpoints. A socket answers it with an acknowledgement (RFC 5961, section 4).
     pub const fn gives_way(self) -> bool {
@@ -114,6 +114,7 @@ impl Socket {
     }
 }
 
+/// What to do after an event that is no segment.
 #[derive(Copy, Clone, PartialEq, Debug, Default)]
 pub struct Actions {
     /// Tell the backup.
@@ -456,6 +457,13 @@ impl Connection {
             State::Opening | State::Protected => self.leave(WHY, now),
             State::Unprotected(_) => Actions::default(),
         }
+    }
+
+    /// This node speaks no longer for the service, and another one carries the connection: what is left of it here, and how that ends.
+    /// `None` if there is nothing yet.
+    pub fn step_down(&self, now: Instant) -> Option<(Shadow, shadow::Actions)> {
+        (self.state != State::HalfOpen)
+            .then(|| Shadow::left_behind(&self.open(now), self.rcv_nxt, self.snd_nxt, now))
     }
 
     /// When [`Connection::poll`] wants to be called, if ever.

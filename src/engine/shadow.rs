@@ -190,6 +190,22 @@ impl Shadow {
         (shadow, syn)
     }
 
+    /// The socket of a connection that another host carries from now on: of no use, and in the way should this host speak again. It is
+    /// in step with itself, so no number is changed. `rcv_nxt` is what it expects next, client's numbers.
+    pub(super) fn left_behind(
+        open: &Open,
+        rcv_nxt: SeqNumber,
+        snd_nxt: SeqNumber,
+        now: Instant,
+    ) -> (Self, Actions) {
+        let (mut shadow, _) = Self::open(open, now);
+        shadow.state = State::Established;
+        shadow.rcv_nxt = rcv_nxt;
+        shadow.snd_nxt = snd_nxt;
+        let actions = shadow.doom(now);
+        (shadow, actions)
+    }
+
     /// The connection's name.
     pub fn id(&self) -> ConnectionId {
         self.id
@@ -554,6 +570,12 @@ impl Shadow {
             }
         }
         actions
+    }
+
+    /// This node speaks no longer for the service, and another one carries the connection.
+    pub fn step_down(&mut self, now: Instant) -> Actions {
+        self.speaking = false;
+        self.doom(now)
     }
 
     /// Ends the shadow because the primary does not protect its connection any longer.

@@ -11,7 +11,7 @@ use script::{
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record},
-    primary::{ConnectionId, Socket},
+    primary::{Connection, ConnectionId, Socket},
     rewrite::{Rewrite, SackRewrite},
     seq::{Delta, SeqNumber},
     shadow::{Actions, Inbound, Outbound, Shadow},
@@ -715,6 +715,37 @@ fn end_of_a_migrated_connection_is_no_news_for_the_peer() {
     // Its answers out of TIME-WAIT need translation; those of a silent shadow nobody gets.
     assert!(!shadow.on_socket(Socket::TimeWait).remove);
     assert!(established().on_socket(Socket::TimeWait).remove);
+}
+
+#[test]
+fn host_that_steps_down_resets_its_sockets() {
+    // Of a connection that was migrated here,
+    let mut shadow = speaking();
+    sent(shadow.on_output(&seg(s(0), c(100)).data(30), ms(2)));
+    let actions = shadow.step_down(ms(3));
+    assert!(!shadow.is_speaking());
+    let reset = actions.inject.unwrap();
+    assert_eq!((reset.seq, reset.flags), (c(100), Flags::RST | Flags::ACK));
+    assert!(matches!(
+        shadow.on_client(&reset, ms(3)).0,
+        Inbound::Pass(_)
+    ));
+    let (_, actions) = next(&mut shadow);
+    assert!(actions.check_socket && actions.inject == Some(reset));
+
+    // and of one that began here. What its socket says, until it believes the reset, nobody hears, and it tells where to put the next.
+    let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
+    assert!(connection.step_down(ms(0)).is_none());
+    connection.on_syn_ack(&syn_ack(PRIMARY), ms(0));
+    connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    connection.on_server(&seg(p(0), c(40)).data(7), ms(1));
+    let (mut shadow, actions) = connection.step_down(ms(2)).unwrap();
+    assert_eq!(actions.inject.unwrap().seq, c(40));
+    let (outbound, actions) = shadow.on_output(&seg(p(7), c(50)), ms(3));
+    assert_eq!((outbound, actions.record), (Outbound::Swallow, None));
+    let (_, actions) = next(&mut shadow);
+    assert_eq!(actions.inject.unwrap().seq, c(50));
+    assert!(shadow.on_socket(Socket::Gone).remove);
 }
 
 #[test]
