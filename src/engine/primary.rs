@@ -30,7 +30,7 @@ use super::rewrite::{Blank, Rewrite};
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
 use super::time::{timestamp_ticks, Instant};
-use super::window::{ahead, Window};
+use super::window::{ahead, widest, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
 
@@ -267,11 +267,7 @@ impl Connection {
             self.check_at = Some(now.after(CHECK_AFTER));
             return actions;
         }
-        // What the stack drops is no news: anyone who knows the endpoints can say it (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`).
-        if !segment.flags.contains(Flags::ACK)
-            || segment.end() < self.rcv_nxt
-            || segment.seq > self.edge
-        {
+        if !self.is_acceptable(segment) {
             return actions;
         }
         if self.state == State::HalfOpen {
@@ -288,14 +284,24 @@ impl Connection {
                 actions.count = Some(Counter::UnprotectedNoBackup);
             }
         }
-        if segment.ack > self.snd_una && segment.ack <= self.snd_nxt {
-            self.snd_una = segment.ack;
-        }
+        self.snd_una = self.snd_una.max(segment.ack);
         if segment.flags.contains(Flags::FIN) {
             self.client_fin = Some(segment.end());
         }
         self.check_end(now);
         actions
+    }
+
+    /// Whether the stack takes in what a segment says (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`, `tcp_ack`). What it drops is no
+    /// news: anyone who knows the endpoints can say it.
+    fn is_acceptable(&self, segment: &Segment) -> bool {
+        let oldest = self.snd_una - widest(self.scale.map_or(0, |(client, _)| client));
+        segment.flags.contains(Flags::ACK)
+            && !segment.flags.contains(Flags::SYN)
+            && segment.end() >= self.rcv_nxt
+            && segment.seq <= self.edge
+            && segment.ack >= oldest
+            && segment.ack <= self.snd_nxt
     }
 
     /// The server's SYN-ACK.

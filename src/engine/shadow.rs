@@ -14,7 +14,7 @@ use super::primary::{ConnectionId, Socket, WORTH};
 use super::rewrite::{Rewrite, SackRewrite};
 use super::seq::{Delta, SeqNumber};
 use super::time::{earliest, timestamp_ticks, Instant};
-use super::window::{ahead, Window};
+use super::window::{ahead, widest, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
 
@@ -366,7 +366,7 @@ impl Shadow {
     /// window is the primary's; none is wider than its scale allows.
     fn is_plausible(&self, segment: &Segment) -> bool {
         let (_, primary) = self.open.window_scale.unwrap_or((0, 0));
-        segment.seq.since(self.rcv_nxt).unsigned_abs() <= u32::from(u16::MAX) << primary
+        segment.seq.since(self.rcv_nxt).unsigned_abs() <= widest(primary)
     }
 
     /// Whether the segment's acknowledgement is taken for the client's. Only the primary knows what it has sent. Beyond a window of the
@@ -375,7 +375,7 @@ impl Shadow {
     fn believes(&self, segment: &Segment) -> bool {
         let (client, _) = self.open.window_scale.unwrap_or((0, 0));
         let sent = (self.snd_nxt + self.delta).max(self.client_ack);
-        segment.ack.since(sent) <= i32::from(u16::MAX) << client || segment.seq == self.rcv_nxt
+        segment.ack <= sent + widest(client) || segment.seq == self.rcv_nxt
     }
 
     /// Memory for a segment to inject was short.
@@ -389,12 +389,15 @@ impl Shadow {
         actions.count = Some(Counter::NoMemory);
     }
 
-    /// Whether the stack will look at more than the numbers of a segment (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`). What it
-    /// drops is no news: anyone who knows the endpoints can say it.
+    /// Whether the stack takes in what a segment says (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`, `tcp_ack`). What it drops is no
+    /// news: anyone who knows the endpoints can say it.
     fn is_acceptable(&self, segment: &Segment) -> bool {
+        let oldest =
+            self.client_ack - widest(self.open.window_scale.map_or(0, |(client, _)| client));
         segment.flags.contains(Flags::ACK)
             && segment.end() >= self.stack_ack
             && segment.seq <= self.edge
+            && segment.ack >= oldest
     }
 
     /// A segment that the shadow sends.

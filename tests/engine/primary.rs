@@ -479,19 +479,37 @@ fn loss_of_the_backup_ends_every_wait() {
 
 #[test]
 fn what_the_stack_drops_is_no_news() {
-    let fin = |at: SeqNumber| seg(at, p(50)).fin();
-    let mut unacknowledged = fin(c(0));
-    unacknowledged.flags = Flags::FIN;
-    for forged in [unacknowledged, fin(c(0) - 2), fin(c(501))] {
+    let fin = seg(c(0), p(0)).fin();
+    let gate_after = |said: Segment| {
         let mut connection = protected();
-        connection.on_client(&forged, true, ms(2));
+        connection.on_client(&said, true, ms(2));
         connection.on_server(&seg(p(0), c(0)).data(50).fin(), ms(3));
-        // A connection that is over in one direction is gated as before.
-        gated(
-            connection.on_server(&seg(p(51), c(100)).data(1), ms(4)),
-            c(0),
-            600,
-        );
+        connection.on_server(&seg(p(51), c(100)).data(1), ms(4))
+    };
+    // Anyone who knows the endpoints can send these. The connection is gated as before.
+    let oldest = p(0) - u32::from(u16::MAX);
+    for forged in [
+        Segment {
+            flags: Flags::FIN,
+            ..fin
+        },
+        fin.flag(Flags::SYN),
+        Segment {
+            seq: c(0) - 2,
+            ..fin
+        },
+        Segment { seq: c(501), ..fin },
+        Segment { ack: p(1), ..fin },
+        Segment {
+            ack: oldest - 1,
+            ..fin
+        },
+    ] {
+        gated(gate_after(forged), c(0), 600);
+    }
+    // A FIN that the stack takes opens the gate, all bytes before it being safe.
+    for heard in [fin, Segment { ack: oldest, ..fin }] {
+        unchanged(gate_after(heard));
     }
 }
 

@@ -287,6 +287,10 @@ fn what_the_stack_drops_is_no_news() {
             seq: c(0) - 11,
             ..anywhere
         },
+        Segment {
+            ack: p(0) - (65_535 << 7) - 1,
+            ..anywhere
+        },
     ] {
         let mut shadow = with_options(7);
         let (inbound, actions) = shadow.on_client(&forged, ms(1));
