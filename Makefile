@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm fuzz demo clean help
 all: module
 
 ifdef KDIR
@@ -28,6 +28,11 @@ test:
 test-host test-netns test-vm: test-%:
 	@scripts/test.sh $*
 
+# SECONDS is the shell's own name for something else: it must not reach one.
+unexport SECONDS
+fuzz:
+	@scripts/fuzz.sh $(or $(SECONDS),60)
+
 demo: module traffic
 	@scripts/demo.sh
 
@@ -42,6 +47,7 @@ help:
 	@echo 'make test-host   the engine and the traffic tool, under Cargo'
 	@echo 'make test-netns  client, primary and backup as namespaces in one guest'
 	@echo 'make test-vm     client, primary and backup as three guests'
+	@echo 'make fuzz        each fuzz target for SECONDS=60'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

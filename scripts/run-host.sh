@@ -1,5 +1,6 @@
 #!/bin/bash
-# The tests that need no guest: the engine and the traffic tool under Cargo, in the tool root.
+# The tests that need no guest: the engine and the traffic tool under Cargo, in the tool root, and a short run of each fuzz
+# target (FUZZ_SECONDS=10).
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -10,4 +11,6 @@ for manifest in Cargo.toml tests/*/Cargo.toml; do
     say "cargo test of $manifest ..."
     scripts/chroot.sh cargo test -q --locked --no-fail-fast --manifest-path "$manifest" "${names[@]}" || status=1
 done
+say "fuzzing ..."
+scripts/fuzz.sh "${FUZZ_SECONDS:-10}" || status=1
 exit "$status"
