@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-debug demo clean help
 all: module
 
 ifdef KDIR
@@ -23,10 +23,13 @@ check:
 	@scripts/check.sh
 
 test:
-	@scripts/test.sh host netns vm
+	@scripts/test.sh host netns vm debug
 
 test-host test-netns test-vm: test-%:
 	@scripts/test.sh $*
+
+test-debug:
+	@TESTS="$${TESTS:-all}" scripts/test.sh debug plants
 
 demo: module traffic
 	@scripts/demo.sh
@@ -42,6 +45,7 @@ help:
 	@echo 'make test-host   the engine and the traffic tool, under Cargo'
 	@echo 'make test-netns  client, primary and backup as namespaces in one guest'
 	@echo 'make test-vm     client, primary and backup as three guests'
+	@echo 'make test-debug  test-netns on a kernel with KASAN, lockdep, kmemleak and more; planted faults, each caught'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

@@ -19,6 +19,8 @@ pub(crate) mod hmac;
 pub(crate) mod net;
 pub(crate) mod netfilter;
 pub(crate) mod pernet;
+#[cfg(sttcp_plant)]
+pub(crate) mod plant;
 pub(crate) mod proc;
 mod route;
 pub(crate) mod show;
