@@ -153,7 +153,7 @@ pub(crate) fn warm(net: Net, from: IpAddr, to: IpAddr) -> Result {
         }
     };
     if neighbour.is_null() {
-        return Err(ENOBUFS);
+        return Err(super::compat::enobufs());
     }
     // SAFETY: The lookup gave us a reference.
     unsafe { bindings::sttcp_neigh_event_send(neighbour) };

@@ -84,7 +84,7 @@ impl Dst {
         // SAFETY: `rt` is a route that we hold a reference on.
         let dst = unsafe { bindings::sttcp_rtable_dst(rt) };
         // INVARIANT: The lookup gave us the reference.
-        let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
+        let dst = Self(NonNull::new(dst).ok_or_else(super::compat::enetunreach)?);
         Ok((dst, Ipv4Addr::from(fl4.saddr.to_ne_bytes()).into()))
     }
 
@@ -109,7 +109,7 @@ impl Dst {
             };
             let dst = from_err_ptr(dst)?;
             // INVARIANT: The lookup gave us the reference.
-            let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
+            let dst = Self(NonNull::new(dst).ok_or_else(super::compat::enetunreach)?);
             // SAFETY: `ip6_dst_lookup_flow` has filled in the address; all views of the union are
             // plain bytes.
             let from = unsafe { fl6.saddr.in6_u.u6_addr8 };
@@ -120,7 +120,7 @@ impl Dst {
             bindings::ip6_route_output_flags(net.as_ptr(), core::ptr::null(), &mut fl6, 0)
         };
         // INVARIANT: The lookup gave us the reference; it gives one on errors too.
-        let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
+        let dst = Self(NonNull::new(dst).ok_or_else(super::compat::enetunreach)?);
         // SAFETY: We hold a reference.
         to_result(unsafe { bindings::sttcp_dst_error(dst.as_ptr()) })?;
         Ok((dst, from.into()))
