@@ -128,6 +128,7 @@ impl Node {
         let table = Table::new(
             seed.first_chunk()
                 .map_or(0, |bytes| u32::from_be_bytes(*bytes)),
+            clock::random_u64() as u32,
         )?;
         fail::at(Site::Node)?;
         let engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
@@ -313,7 +314,7 @@ impl Node {
     }
 
     /// What the kernel has for a connection. Any context.
-    fn socket(&self, flow: &Flow, ifindex: u32) -> primary::Socket {
+    pub(crate) fn socket(&self, flow: &Flow, ifindex: u32) -> primary::Socket {
         let (local, remote) = (flow.service.to_socket_addr(), flow.client.to_socket_addr());
         match socket::lookup(self.net, local, remote, ifindex) {
             None | Some(socket::State::Closed) => primary::Socket::Gone,
@@ -381,9 +382,29 @@ impl Node {
                 pr_warn!(
                     "peer {peer} leads epoch {epoch}: stepping down, silent for the service\n"
                 );
-                self.table.retain(|_| false);
+                self.leave_behind();
             }
         }
+    }
+
+    /// Another host carries the connections. Their sockets here end: they would answer the clients, should this node speak again.
+    fn leave_behind(&self) {
+        let now = now();
+        self.table.retain(|entry| {
+            entry.queue.clear();
+            let actions = match &mut entry.kind {
+                Kind::Primary(connection) => match connection.step_down(now) {
+                    Some((shadow, actions)) => {
+                        entry.kind = Kind::Shadow(shadow);
+                        actions
+                    }
+                    None => return false,
+                },
+                Kind::Shadow(shadow) => shadow.step_down(now),
+                Kind::Pending(_) => return false,
+            };
+            self.carry_out_shadow(entry, actions)
+        });
     }
 
     /// What an earlier session left is void: a primary's connections go on alone, a backup's shadows end.

@@ -148,10 +148,7 @@ impl Node {
         let Some(mut bucket) = self.table.lock(&flow) else {
             return Verdict::Accept(skb);
         };
-        if segment.flags.contains(Flags::SYN)
-            && !segment.flags.contains(Flags::ACK)
-            && self.speaks()
-        {
+        if segment.opens() && self.speaks() {
             return self.receive_syn(skb, &mut bucket, &flow, segment);
         }
         match bucket.find(&flow) {
@@ -178,12 +175,13 @@ impl Node {
         flow: &Flow,
         segment: &Segment,
     ) -> Verdict {
-        let fresh = match bucket.find(flow).map(|entry| &entry.kind) {
+        let fresh = match bucket.find(flow) {
             None => true,
-            Some(Kind::Primary(connection)) => connection.may_be_replaced(segment),
-            // A migrated connection that has ended and waits in TIME-WAIT gives way as a socket there does.
-            Some(Kind::Shadow(shadow)) => shadow.may_be_replaced(),
-            Some(Kind::Pending(_)) => true,
+            Some(entry) => match &entry.kind {
+                // Played again, after a takeover in the middle of the handshake.
+                Kind::Shadow(shadow) if shadow.is_opened_by(segment) => false,
+                _ => self.socket(flow, entry.ifindex).gives_way(),
+            },
         };
         if fresh {
             bucket.remove(flow);

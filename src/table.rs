@@ -179,14 +179,15 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// An empty table; `seed` keys its hash.
-    pub(crate) fn new(seed: u32) -> Result<Pin<KVBox<Self>>> {
+    /// An empty table; `seed` keys its hash. `serial` is a random number: the other host names connections too, and may have told of an
+    /// earlier one between the same endpoints.
+    pub(crate) fn new(seed: u32, serial: u32) -> Result<Pin<KVBox<Self>>> {
         fail::at(Site::Table)?;
         KVBox::pin_init(
             pin_init!(Self {
                 buckets <- pin_init::pin_init_array_from_fn(|_| new_bh_lock!(Bucket { head: None }, "sttcp_bucket")),
                 seed,
-                serial: Atomic::new(0),
+                serial: Atomic::new(serial),
             }),
             GFP_KERNEL,
         )

@@ -218,9 +218,22 @@ impl Node {
             return Err(Counter::PeerBadSession);
         }
         let bound = header.peer_session == self.session;
+        let leads =
+            header.role == Role::Primary && self.role == Role::Primary && header.epoch > self.epoch;
+        let conflict = if header.role == Role::Primary && header.epoch < self.epoch {
+            Some(Counter::PeerBadEpoch)
+        } else if header.role == self.role && !leads {
+            Some(Counter::PeerRoleConflict)
+        } else {
+            None
+        };
+        let was_joined = self.joined;
         if header.session != self.peer.id {
-            if !bound && self.detector.is_alive() {
-                return Err(Counter::PeerBadSession);
+            // Who cannot be a peer does not displace a living one, whose silence is still to be noticed.
+            if self.detector.is_alive() && (!bound || conflict.is_some()) {
+                return Err(conflict
+                    .filter(|_| bound)
+                    .unwrap_or(Counter::PeerBadSession));
             }
             // A peer that does not know our session yet cannot be told from a recording: it is answered, not believed.
             self.adopt(header.session, bound);
@@ -237,29 +250,25 @@ impl Node {
                 Err(Counter::PeerBadSession)
             };
         }
-        if header.role == Role::Primary {
-            if header.epoch < self.epoch {
-                return Err(Counter::PeerBadEpoch);
-            }
-            if self.role == Role::Primary && header.epoch > self.epoch {
-                self.role = Role::Backup;
-                self.epoch = header.epoch;
-                self.taking_over = false;
-                self.part(fresh_session);
-                return Ok(Some(Event::SteppedDown));
-            }
+        if let Some(counter) = conflict {
+            return Err(counter);
         }
-        if header.role == self.role {
-            return Err(Counter::PeerRoleConflict);
+        if leads {
+            self.role = Role::Backup;
+            self.epoch = header.epoch;
+            self.taking_over = false;
+            self.part(fresh_session);
+            return Ok(Some(Event::SteppedDown));
         }
         if header.kind == Kind::Leave {
-            let was_joined = self.joined;
             self.part(fresh_session);
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
-        if self.role == Role::Backup {
-            self.epoch = header.epoch;
-        }
+        self.epoch = match self.role {
+            Role::Backup => header.epoch,
+            // A primary that was loaded anew counts from 1; a backup that has seen a later term would refuse it for ever.
+            Role::Primary => self.epoch.max(header.epoch),
+        };
         self.detector.heard(now);
         let event = (!self.joined).then_some(Event::Joined);
         self.joined = true;

@@ -28,8 +28,9 @@ use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record};
 use super::rewrite::{Blank, Rewrite};
 use super::seq::SeqNumber;
+use super::shadow::{self, Shadow};
 use super::time::{timestamp_ticks, Instant};
-use super::window::{ahead, Window};
+use super::window::{ahead, widest, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
 
@@ -104,6 +105,13 @@ pub enum Socket {
     TimeWait,
     /// Nothing.
     Gone,
+}
+
+impl Socket {
+    /// Whether a SYN begins another connection between the same endpoints. A socket answers it with an acknowledgement (RFC 5961, section 4).
+    pub const fn gives_way(self) -> bool {
+        !matches!(self, Socket::Live)
+    }
 }
 
 /// What to do after an event that is no segment.
@@ -243,14 +251,6 @@ impl Connection {
         ahead(self.snd_nxt, self.shadow_snd)
     }
 
-    /// Whether a SYN on the same addresses may take this connection's place.
-    pub fn may_be_replaced(&self, syn: &Segment) -> bool {
-        match self.state {
-            State::HalfOpen => syn.seq != self.client_isn,
-            _ => self.server_fin.is_some() && self.client_fin.is_some(),
-        }
-    }
-
     fn gated(&self) -> bool {
         match self.state {
             State::HalfOpen => false,
@@ -267,7 +267,7 @@ impl Connection {
             self.check_at = Some(now.after(CHECK_AFTER));
             return actions;
         }
-        if !segment.flags.contains(Flags::ACK) {
+        if !self.is_acceptable(segment) {
             return actions;
         }
         if self.state == State::HalfOpen {
@@ -284,14 +284,24 @@ impl Connection {
                 actions.count = Some(Counter::UnprotectedNoBackup);
             }
         }
-        if segment.ack > self.snd_una && segment.ack <= self.snd_nxt {
-            self.snd_una = segment.ack;
-        }
+        self.snd_una = self.snd_una.max(segment.ack);
         if segment.flags.contains(Flags::FIN) {
             self.client_fin = Some(segment.end());
         }
         self.check_end(now);
         actions
+    }
+
+    /// Whether the stack takes in what a segment says (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`, `tcp_ack`). What it drops is no
+    /// news: anyone who knows the endpoints can say it.
+    fn is_acceptable(&self, segment: &Segment) -> bool {
+        let oldest = self.snd_una - widest(self.scale.map_or(0, |(client, _)| client));
+        segment.flags.contains(Flags::ACK)
+            && !segment.flags.contains(Flags::SYN)
+            && segment.end() >= self.rcv_nxt
+            && segment.seq <= self.edge
+            && segment.ack >= oldest
+            && segment.ack <= self.snd_nxt
     }
 
     /// The server's SYN-ACK.
@@ -453,6 +463,13 @@ impl Connection {
             State::Opening | State::Protected => self.leave(WHY, now),
             State::Unprotected(_) => Actions::default(),
         }
+    }
+
+    /// This node speaks no longer for the service, and another one carries the connection: what is left of it here, and how that ends.
+    /// `None` if there is nothing yet.
+    pub fn step_down(&self, now: Instant) -> Option<(Shadow, shadow::Actions)> {
+        (self.state != State::HalfOpen)
+            .then(|| Shadow::left_behind(&self.open(now), self.rcv_nxt, self.snd_nxt, now))
     }
 
     /// When [`Connection::poll`] wants to be called, if ever.

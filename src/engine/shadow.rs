@@ -14,7 +14,7 @@ use super::primary::{ConnectionId, Socket, WORTH};
 use super::rewrite::{Rewrite, SackRewrite};
 use super::seq::{Delta, SeqNumber};
 use super::time::{earliest, timestamp_ticks, Instant};
-use super::window::{ahead, Window};
+use super::window::{ahead, widest, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
 
@@ -124,6 +124,8 @@ pub struct Shadow {
     /// What the primary was told of the two.
     reported: (SeqNumber, SeqNumber),
     window: u16,
+    /// What the stack acknowledged last, client's numbers: it takes no segment that ends before.
+    stack_ack: SeqNumber,
     /// What the client was told, since the takeover, of its bytes that have arrived.
     acked: SeqNumber,
     /// And of the window.
@@ -168,6 +170,7 @@ impl Shadow {
             edge: next,
             reported: (next, next),
             window: 0,
+            stack_ack: next,
             acked: next,
             told: None,
             client_nxt: next,
@@ -185,6 +188,22 @@ impl Shadow {
         };
         let syn = shadow.syn();
         (shadow, syn)
+    }
+
+    /// The socket of a connection that another host carries from now on: of no use, and in the way should this host speak again. It is
+    /// in step with itself, so no number is changed. `rcv_nxt` is what it expects next, client's numbers.
+    pub(super) fn left_behind(
+        open: &Open,
+        rcv_nxt: SeqNumber,
+        snd_nxt: SeqNumber,
+        now: Instant,
+    ) -> (Self, Actions) {
+        let (mut shadow, _) = Self::open(open, now);
+        shadow.state = State::Established;
+        shadow.rcv_nxt = rcv_nxt;
+        shadow.snd_nxt = snd_nxt;
+        let actions = shadow.doom(now);
+        (shadow, actions)
     }
 
     /// The connection's name.
@@ -237,9 +256,9 @@ impl Shadow {
         self.id == open.id
     }
 
-    /// Whether a SYN on the same addresses may take this connection's place: it has ended.
-    pub fn may_be_replaced(&self) -> bool {
-        matches!(self.state, State::Ending | State::Doomed) || (self.client_fin && self.server_fin)
+    /// Whether this is the SYN that the local stack has yet to answer, so that there is no socket.
+    pub fn is_opened_by(&self, syn: &Segment) -> bool {
+        self.state == State::Opening && syn.seq == self.open.client_isn
     }
 
     /// A segment of the client, tapped or injected, on its way to the stack.
@@ -247,8 +266,7 @@ impl Shadow {
         let mut actions = Actions::default();
         let syn = segment.flags.contains(Flags::SYN);
         if syn {
-            let ours = self.state == State::Opening && segment.seq == self.open.client_isn;
-            return if ours {
+            return if self.is_opened_by(segment) {
                 (
                     Inbound::Pass(super::primary::plain_handshake(segment).0),
                     actions,
@@ -269,58 +287,11 @@ impl Shadow {
         if !self.is_plausible(segment) {
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
-        let mut rewrite = Rewrite::default();
         if segment.flags.contains(Flags::RST) {
+            // Only the stack can tell whether it believes the reset (RFC 5961, section 3.2).
             self.check_at = Some(now.after(CHECK_AFTER));
-        } else {
-            if !segment.is_empty() {
-                self.client_data_at = Some(now);
-            }
-            self.client_nxt = self.client_nxt.max(segment.end());
-            self.client_fin |= segment.flags.contains(Flags::FIN);
-        }
-        if let Some(timestamps) = segment.options.timestamps {
-            if (timestamps.tsval.wrapping_sub(self.client_tsval) as i32) > 0 {
-                self.client_tsval = timestamps.tsval;
-            }
-            if segment.flags.contains(Flags::ACK) {
-                if self.client_tsecr == 0
-                    || (timestamps.tsecr.wrapping_sub(self.client_tsecr) as i32) > 0
-                {
-                    self.client_tsecr = timestamps.tsecr;
-                }
-                rewrite.tsecr = Some(self.clock_delta.unshift(timestamps.tsecr));
-            }
-        }
-        if segment.flags.contains(Flags::ACK) {
-            let mut acked = self.client_ack;
-            if !self.believes(segment) {
-                actions.count = Some(Counter::AcksDoubted);
-            } else if segment.ack >= self.client_ack {
-                if segment.ack > self.client_ack {
-                    actions.release_held = Some(segment.ack);
-                    self.progress_at = now;
-                }
-                acked = segment.ack;
-                self.client_ack = segment.ack;
-                self.client_window = segment.window;
-            } else {
-                acked = segment.ack;
-            }
-            let ack = acked - self.delta;
-            if ack > self.snd_nxt {
-                // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
-                let scale = self.open.window_scale.map_or(0, |(client, _)| client);
-                let lost = ahead(ack, self.snd_nxt).div_ceil(1 << scale);
-                let window = u32::from(segment.window).saturating_add(lost);
-                rewrite.ack = Some(self.snd_nxt);
-                rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
-                rewrite.sack = SackRewrite::Blank;
-                actions.count = actions.count.or(Some(Counter::AcksClamped));
-            } else {
-                rewrite.ack = Some(ack);
-                rewrite.sack = SackRewrite::Back(self.delta);
-            }
+        } else if self.is_acceptable(segment) {
+            self.note(segment, &mut actions, now);
         }
         let lag = self.client_ack.since(self.snd_nxt + self.delta);
         if lag > MAX_LAG && !self.speaking && self.state == State::Established {
@@ -329,14 +300,73 @@ impl Shadow {
             actions.count = Some(Counter::ShadowsBehind);
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
-        (Inbound::Pass(rewrite), actions)
+        (Inbound::Pass(self.inward(segment, &mut actions)), actions)
+    }
+
+    /// Takes in what the client says.
+    fn note(&mut self, segment: &Segment, actions: &mut Actions, now: Instant) {
+        if !segment.is_empty() {
+            self.client_data_at = Some(now);
+        }
+        self.client_nxt = self.client_nxt.max(segment.end());
+        self.client_fin |= segment.flags.contains(Flags::FIN);
+        if let Some(timestamps) = segment.options.timestamps {
+            if (timestamps.tsval.wrapping_sub(self.client_tsval) as i32) > 0 {
+                self.client_tsval = timestamps.tsval;
+            }
+            if self.client_tsecr == 0
+                || (timestamps.tsecr.wrapping_sub(self.client_tsecr) as i32) > 0
+            {
+                self.client_tsecr = timestamps.tsecr;
+            }
+        }
+        if segment.ack >= self.client_ack && self.believes(segment) {
+            if segment.ack > self.client_ack {
+                actions.release_held = Some(segment.ack);
+                self.progress_at = now;
+            }
+            self.client_ack = segment.ack;
+            self.client_window = segment.window;
+        }
+    }
+
+    /// How a client's segment is changed for the stack.
+    fn inward(&self, segment: &Segment, actions: &mut Actions) -> Rewrite {
+        let mut rewrite = Rewrite::default();
+        if !segment.flags.contains(Flags::ACK) {
+            return rewrite;
+        }
+        rewrite.tsecr = segment
+            .options
+            .timestamps
+            .map(|timestamps| self.clock_delta.unshift(timestamps.tsecr));
+        let ack = if self.believes(segment) {
+            segment.ack
+        } else {
+            actions.count = Some(Counter::AcksDoubted);
+            self.client_ack
+        } - self.delta;
+        if ack > self.snd_nxt {
+            // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
+            let scale = self.open.window_scale.map_or(0, |(client, _)| client);
+            let lost = ahead(ack, self.snd_nxt).div_ceil(1 << scale);
+            let window = u32::from(segment.window).saturating_add(lost);
+            rewrite.ack = Some(self.snd_nxt);
+            rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
+            rewrite.sack = SackRewrite::Blank;
+            actions.count = actions.count.or(Some(Counter::AcksClamped));
+        } else {
+            rewrite.ack = Some(ack);
+            rewrite.sack = SackRewrite::Back(self.delta);
+        }
+        rewrite
     }
 
     /// Whether the segment can be one of this connection: neither a forger's, who knows the endpoints alone, nor an old duplicate. The exact
     /// window is the primary's; none is wider than its scale allows.
     fn is_plausible(&self, segment: &Segment) -> bool {
         let (_, primary) = self.open.window_scale.unwrap_or((0, 0));
-        segment.seq.since(self.rcv_nxt).unsigned_abs() <= u32::from(u16::MAX) << primary
+        segment.seq.since(self.rcv_nxt).unsigned_abs() <= widest(primary)
     }
 
     /// Whether the segment's acknowledgement is taken for the client's. Only the primary knows what it has sent. Beyond a window of the
@@ -345,7 +375,7 @@ impl Shadow {
     fn believes(&self, segment: &Segment) -> bool {
         let (client, _) = self.open.window_scale.unwrap_or((0, 0));
         let sent = (self.snd_nxt + self.delta).max(self.client_ack);
-        segment.ack.since(sent) <= i32::from(u16::MAX) << client || segment.seq == self.rcv_nxt
+        segment.ack <= sent + widest(client) || segment.seq == self.rcv_nxt
     }
 
     /// Memory for a segment to inject was short.
@@ -357,6 +387,17 @@ impl Shadow {
     pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions) {
         self.held_nxt = start;
         actions.count = Some(Counter::NoMemory);
+    }
+
+    /// Whether the stack takes in what a segment says (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`, `tcp_ack`). What it drops is no
+    /// news: anyone who knows the endpoints can say it.
+    fn is_acceptable(&self, segment: &Segment) -> bool {
+        let oldest =
+            self.client_ack - widest(self.open.window_scale.map_or(0, |(client, _)| client));
+        segment.flags.contains(Flags::ACK)
+            && segment.end() >= self.stack_ack
+            && segment.seq <= self.edge
+            && segment.ack >= oldest
     }
 
     /// A segment that the shadow sends.
@@ -389,6 +430,7 @@ impl Shadow {
         self.window = segment.window;
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale);
         self.edge = self.edge.max(edge);
+        self.stack_ack = self.stack_ack.max(segment.ack);
         self.server_fin |= segment.flags.contains(Flags::FIN);
         if let Some(timestamps) = segment.options.timestamps {
             self.clock = (timestamps.tsval, now);
@@ -497,10 +539,14 @@ impl Shadow {
 
     /// The primary says `Open` again, or asks.
     pub fn on_query(&mut self) -> Option<Record> {
-        self.is_ready().then(|| {
-            self.reported = (self.rcv_nxt, self.edge);
-            Record::Progress(self.progress())
-        })
+        match self.state {
+            State::Opening => None,
+            State::Established | State::Ending => {
+                self.reported = (self.rcv_nxt, self.edge);
+                Some(Record::Progress(self.progress()))
+            }
+            State::Doomed => Some(Record::Gone(self.id, Gone::Ended)),
+        }
     }
 
     /// The primary says that the connection is over, or goes on alone.
@@ -527,6 +573,12 @@ impl Shadow {
             }
         }
         actions
+    }
+
+    /// This node speaks no longer for the service, and another one carries the connection.
+    pub fn step_down(&mut self, now: Instant) -> Actions {
+        self.speaking = false;
+        self.doom(now)
     }
 
     /// Ends the shadow because the primary does not protect its connection any longer.
@@ -725,7 +777,8 @@ impl Shadow {
 
     fn report(&mut self) -> Option<Record> {
         let (rcv_nxt, edge) = self.reported;
-        if self.speaking || self.rcv_nxt <= rcv_nxt && self.edge.since(edge) < WORTH {
+        let news = self.rcv_nxt > rcv_nxt || self.edge.since(edge) >= WORTH;
+        if self.speaking || self.state == State::Doomed || !news {
             return None;
         }
         self.reported = (self.rcv_nxt, self.edge);

@@ -40,6 +40,11 @@ impl Window {
     }
 }
 
+/// No window of this scale is wider, in bytes.
+pub(super) fn widest(scale: u8) -> u32 {
+    u32::from(u16::MAX) << scale
+}
+
 /// How far `a` is ahead of `b`; zero if it is not.
 pub(super) fn ahead(a: SeqNumber, b: SeqNumber) -> u32 {
     u32::try_from(a.since(b)).unwrap_or(0)

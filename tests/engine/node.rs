@@ -189,6 +189,36 @@ fn restarted_backup_joins_at_once_and_voids_the_old_session() {
 }
 
 #[test]
+fn no_session_ends_unnoticed() {
+    // A backup comes back before its absence was noticed, and its first word in the new session is its last.
+    let (mut p, _) = pair();
+    let leave = Header {
+        kind: Kind::Leave,
+        session: 0xb2,
+        ..from_backup(1)
+    };
+    assert_eq!(p.heard(&leave, 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(p.state(), State::Solo);
+
+    // It comes back as what cannot be a peer: the old session ends as if it had not.
+    let (mut p, _) = pair();
+    let conflict = Header {
+        role: Role::Primary,
+        session: 0xb2,
+        ..from_backup(1)
+    };
+    assert_eq!(
+        p.heard(&conflict, 0xa2, ms(5)),
+        Err(Counter::PeerRoleConflict)
+    );
+    assert_eq!(p.state(), State::Protected);
+    p.poll(ms(20), 0xa2);
+    let lost = p.poll(ms(30), 0xa2).event;
+    assert!(matches!(lost, Some(Event::BackupLost(_))), "{lost:?}");
+    assert_eq!(p.state(), State::Solo);
+}
+
+#[test]
 fn eight_former_sessions_are_refused() {
     let (mut p, _) = pair();
     for session in 1..=8 {
@@ -450,9 +480,22 @@ fn old_primary_is_not_obeyed() {
 fn backup_of_a_later_epoch_does_not_follow_an_earlier_one() {
     let (mut p, mut b) = (primary(P1), Node::new(Role::Backup, 5, TIMING, B1, ms(0)));
     beat(&mut p, &mut b, ms(0)).unwrap();
-    beat(&mut b, &mut p, ms(0)).unwrap();
-    assert_eq!(beat(&mut p, &mut b, ms(0)), Err(Counter::PeerBadEpoch));
+    let early = Header {
+        peer_session: B1,
+        ..p.header(Kind::Heartbeat)
+    };
+    assert_eq!(b.heard(&early, 0, ms(0)), Err(Counter::PeerBadEpoch));
     assert_eq!((b.epoch(), b.state()), (5, State::Waiting));
+}
+
+#[test]
+fn primary_that_forgot_its_epoch_learns_it_from_the_backup() {
+    let (mut p, mut b) = (primary(P1), Node::new(Role::Backup, 5, TIMING, B1, ms(0)));
+    beat(&mut p, &mut b, ms(0)).unwrap();
+    assert_eq!(beat(&mut b, &mut p, ms(0)), Ok(Some(Event::Joined)));
+    assert_eq!((p.epoch(), p.role()), (5, Role::Primary));
+    assert_eq!(beat(&mut p, &mut b, ms(0)), Ok(Some(Event::Joined)));
+    assert_eq!((p.state(), b.state()), (State::Protected, State::Shadowing));
 }
 
 #[test]

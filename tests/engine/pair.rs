@@ -92,7 +92,9 @@ struct World {
     client: Counts,
     primary: Counts,
     backup: Counts,
-    /// Server bytes that the client acknowledged: in any segment, and in a tapped one.
+    /// Client bytes that the shadow's stack acknowledged.
+    backup_told: u32,
+    /// Server bytes that the client acknowledged: in any segment, and in a tapped one that the shadow's stack does not drop as old.
     client_ack: u32,
     tapped_ack: u32,
     /// The right edge of the window that the client was told.
@@ -124,6 +126,7 @@ impl World {
             client: Counts::default(),
             primary: Counts::default(),
             backup: Counts::default(),
+            backup_told: 0,
             client_ack: 0,
             tapped_ack: 0,
             edge: None,
@@ -207,7 +210,9 @@ impl World {
             }
         }
         if tapped && self.shadow.is_some() {
-            self.tapped_ack = self.tapped_ack.max(self.client.rcv);
+            if end >= self.backup_told {
+                self.tapped_ack = self.tapped_ack.max(self.client.rcv);
+            }
             self.shadow_gets(&segment);
         }
     }
@@ -293,6 +298,7 @@ impl World {
             .window(WINDOW);
         let end = start + len;
         self.backup.out = self.backup.out.max(end);
+        self.backup_told = self.backup.rcv;
         let now = self.now();
         let (outbound, actions) = self.shadow.as_mut().unwrap().on_output(&segment, now);
         match outbound {
@@ -504,6 +510,8 @@ proptest! {
             // The client sends again what it has no acknowledgement for, and the shadow answers: nothing is missing.
             let (out, una) = (world.client.out, world.client.una);
             world.client_sends(out - una, out - una, false, true);
+            // Bytes that it has already a stack acknowledges at once (RFC 9293, section 3.10.7.4).
+            world.shadow_sends(world.backup.out, 0);
             world.shadow_sends(world.backup.out, 1);
             prop_assert_eq!(world.backup.rcv, world.client.out);
             prop_assert_eq!(world.client.una, world.client.out);

@@ -478,6 +478,42 @@ fn loss_of_the_backup_ends_every_wait() {
 }
 
 #[test]
+fn what_the_stack_drops_is_no_news() {
+    let fin = seg(c(0), p(0)).fin();
+    let gate_after = |said: Segment| {
+        let mut connection = protected();
+        connection.on_client(&said, true, ms(2));
+        connection.on_server(&seg(p(0), c(0)).data(50).fin(), ms(3));
+        connection.on_server(&seg(p(51), c(100)).data(1), ms(4))
+    };
+    // Anyone who knows the endpoints can send these. The connection is gated as before.
+    let oldest = p(0) - u32::from(u16::MAX);
+    for forged in [
+        Segment {
+            flags: Flags::FIN,
+            ..fin
+        },
+        fin.flag(Flags::SYN),
+        Segment {
+            seq: c(0) - 2,
+            ..fin
+        },
+        Segment { seq: c(501), ..fin },
+        Segment { ack: p(1), ..fin },
+        Segment {
+            ack: oldest - 1,
+            ..fin
+        },
+    ] {
+        gated(gate_after(forged), c(0), 600);
+    }
+    // A FIN that the stack takes opens the gate, all bytes before it being safe.
+    for heard in [fin, Segment { ack: oldest, ..fin }] {
+        unchanged(gate_after(heard));
+    }
+}
+
+#[test]
 fn right_edge_of_the_window_is_the_stacks_but_for_rounding() {
     let options = |scale| Options {
         window_scale: Some(scale),
@@ -697,15 +733,20 @@ fn reset_makes_the_kernel_be_asked() {
 
 #[test]
 fn who_gives_way_to_a_new_syn() {
-    // The same SYN again is the same connection; another one begins anew.
-    assert!(!half_open().may_be_replaced(&syn(CLIENT)));
-    assert!(half_open().may_be_replaced(&syn(CLIENT + 9)));
-    let mut connection = protected();
-    assert!(!connection.may_be_replaced(&syn(CLIENT + 9)));
-    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
-    assert!(!connection.may_be_replaced(&syn(CLIENT + 9)));
-    connection.on_server(&seg(p(0), c(1)).fin(), ms(3));
-    assert!(connection.may_be_replaced(&syn(CLIENT + 9)));
+    // Only what the stack itself would replace: a connection in any other state answers the SYN, and its numbers are still needed.
+    assert!(!Socket::Live.gives_way());
+    assert!(Socket::TimeWait.gives_way() && Socket::Gone.gives_way());
+    // And only what a listener would take.
+    assert!(
+        syn(CLIENT).opens()
+            && syn(CLIENT)
+                .flag(Flags::ECE | Flags::CWR | Flags::AE)
+                .opens()
+    );
+    for flags in [Flags::ACK, Flags::RST, Flags::FIN] {
+        assert!(!syn(CLIENT).flag(flags).opens());
+    }
+    assert!(!seg(c(0), p(0)).opens());
 }
 
 #[test]

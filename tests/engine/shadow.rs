@@ -11,7 +11,7 @@ use script::{
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record},
-    primary::{ConnectionId, Socket},
+    primary::{Connection, ConnectionId, Socket},
     rewrite::{Rewrite, SackRewrite},
     seq::{Delta, SeqNumber},
     shadow::{Actions, Inbound, Outbound, Shadow},
@@ -261,6 +261,80 @@ fn client_segment_is_translated() {
     assert_eq!(actions.release_held, None);
 }
 
+/// What the shadow believes of the client, as the segment shows that it would inject.
+fn belief(shadow: &mut Shadow) -> Segment {
+    shadow.doom(ms(9)).inject.unwrap()
+}
+
+#[test]
+fn what_the_stack_drops_is_no_news() {
+    let before = belief(&mut with_options(7));
+    // Anyone who knows the endpoints can send these: the stack wants an acknowledgement, and a number between what it acknowledged
+    // and the end of its window.
+    let anywhere = seg(c(0), p(900))
+        .window(9)
+        .data(10)
+        .timestamps(80_000, 70_000);
+    let mut unacknowledged = anywhere;
+    unacknowledged.flags = Flags::PSH | Flags::FIN;
+    for forged in [
+        unacknowledged,
+        Segment {
+            seq: c(64_241),
+            ..anywhere
+        },
+        Segment {
+            seq: c(0) - 11,
+            ..anywhere
+        },
+        Segment {
+            ack: p(0) - (65_535 << 7) - 1,
+            ..anywhere
+        },
+    ] {
+        let mut shadow = with_options(7);
+        let (inbound, actions) = shadow.on_client(&forged, ms(1));
+        assert!(matches!(inbound, Inbound::Pass(_)));
+        assert_eq!(actions.release_held, None);
+        assert_eq!((shadow.lag_in(), shadow.lag_out()), (0, 0));
+        assert_eq!(belief(&mut shadow), before, "{forged:?}");
+    }
+    for heard in [
+        anywhere,
+        Segment {
+            seq: c(64_240),
+            ..anywhere
+        },
+        Segment {
+            seq: c(0) - 10,
+            ..anywhere
+        },
+    ] {
+        let mut shadow = with_options(7);
+        let actions = shadow.on_client(&heard, ms(1)).1;
+        assert_eq!(actions.release_held, Some(p(900)));
+        let after = belief(&mut shadow);
+        assert_eq!((after.ack, after.window), (p(900), 9));
+        assert_eq!(after.options.timestamps.unwrap().tsval, 80_000);
+    }
+}
+
+#[test]
+fn window_that_is_accepted_follows_the_stack() {
+    for (seq, heard) in [
+        (c(98), None),
+        (c(99), Some(p(7))),
+        (c(100 + (600 << 7)), Some(p(7))),
+        (c(101 + (600 << 7)), None),
+    ] {
+        let mut shadow = with_options(7);
+        // It acknowledges 100 bytes, and takes 600 units more.
+        shadow.on_output(&seg(s(0), c(100)).window(600), ms(1));
+        let actions = shadow.on_client(&seg(seq, p(7)).data(1), ms(2)).1;
+        assert_eq!(actions.release_held, heard, "{seq:?}");
+    }
+}
+
 #[test]
 fn acknowledgement_ahead_of_the_shadow_is_clamped() {
     let mut shadow = established();
@@ -491,9 +565,12 @@ fn takeover_in_the_middle_of_the_handshake() {
         (actions.send, actions.count),
         (None, Some(Counter::TakeoverContinued))
     );
+    // There is no socket yet, and still the SYN that is played again opens no other connection.
+    assert!(shadow.is_opened_by(&syn(CLIENT)) && !shadow.is_opened_by(&syn(CLIENT + 1)));
     let (outbound, actions) = shadow.on_output(&syn_ack(SHADOW), ms(2));
     assert_eq!(outbound, Outbound::Swallow);
     assert!(actions.inject.is_some() && actions.release_queue);
+    assert!(!shadow.is_opened_by(&syn(CLIENT)));
     let rewrite = sent(shadow.on_output(&seg(s(0), c(0)).data(5), ms(3)));
     assert_eq!(rewrite.seq, Some(p(0)));
 }
@@ -539,7 +616,6 @@ fn connection_that_ended_ends_the_shadow() {
     let actions = shadow.on_close(Close::Ended, ms(5));
     assert_eq!((actions.inject, actions.remove), (None, false));
     assert_eq!(shadow.state_name(), "ending");
-    assert!(shadow.may_be_replaced());
     let (now, actions) = next(&mut shadow);
     assert_eq!((now, actions.check_socket), (ms(15), true));
     // Its server does not end: three seconds later it is reset.
@@ -646,13 +722,44 @@ fn end_of_a_migrated_connection_is_no_news_for_the_peer() {
 }
 
 #[test]
-fn migrated_connection_that_ended_gives_way() {
+fn host_that_steps_down_resets_its_sockets() {
+    // Of a connection that was migrated here,
     let mut shadow = speaking();
-    assert!(!shadow.may_be_replaced());
-    shadow.on_client(&seg(c(0), p(0)).fin(), ms(2));
-    assert!(!shadow.may_be_replaced());
-    sent(shadow.on_output(&seg(s(0), c(1)).fin(), ms(3)));
-    assert!(shadow.may_be_replaced());
+    sent(shadow.on_output(&seg(s(0), c(100)).data(30), ms(2)));
+    let actions = shadow.step_down(ms(3));
+    assert!(!shadow.is_speaking());
+    let reset = actions.inject.unwrap();
+    assert_eq!((reset.seq, reset.flags), (c(100), Flags::RST | Flags::ACK));
+    assert!(matches!(
+        shadow.on_client(&reset, ms(3)).0,
+        Inbound::Pass(_)
+    ));
+    let (_, actions) = next(&mut shadow);
+    assert!(actions.check_socket && actions.inject == Some(reset));
+
+    // and of one that began here. What its socket says, until it believes the reset, nobody hears, and it tells where to put the next.
+    let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
+    assert!(connection.step_down(ms(0)).is_none());
+    connection.on_syn_ack(&syn_ack(PRIMARY), ms(0));
+    connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    connection.on_server(&seg(p(0), c(40)).data(7), ms(1));
+    let (mut shadow, actions) = connection.step_down(ms(2)).unwrap();
+    assert_eq!(actions.inject.unwrap().seq, c(40));
+    let (outbound, actions) = shadow.on_output(&seg(p(7), c(50)), ms(3));
+    assert_eq!((outbound, actions.record), (Outbound::Swallow, None));
+    let (_, actions) = next(&mut shadow);
+    assert_eq!(actions.inject.unwrap().seq, c(50));
+    assert!(shadow.on_socket(Socket::Gone).remove);
+}
+
+#[test]
+fn doomed_shadow_is_no_shadow() {
+    let mut shadow = established();
+    shadow.on_close(Close::Unprotected, ms(1));
+    // Whatever the primary asks: it must not take the connection for protected.
+    assert_eq!(shadow.on_query(), Some(Record::Gone(ID, Gone::Ended)));
+    assert_eq!(shadow.on_delivered(c(10), ms(2)), None);
+    assert_eq!(shadow.on_output(&seg(s(0), c(20)), ms(2)).1.record, None);
 }
 
 #[test]

@@ -189,6 +189,14 @@ impl Segment {
         self.seq + self.len()
     }
 
+    /// Whether a listener takes the segment for a client that opens a connection (RFC 9293, section 3.10.7.2; Linux: `tcp_rcv_state_process`).
+    pub const fn opens(&self) -> bool {
+        self.flags.contains(Flags::SYN)
+            && !self
+                .flags
+                .intersects(Flags(Flags::ACK.0 | Flags::RST.0 | Flags::FIN.0))
+    }
+
     /// Whether the segment does nothing but acknowledge (or probe).
     pub const fn is_pure_ack(&self) -> bool {
         self.is_empty() && self.flags.contains(Flags::ACK) && !self.flags.intersects(Flags::RST)
