@@ -252,7 +252,7 @@ impl Node {
             self.wake_at(at);
         }
         !actions.check_socket || {
-            let actions = connection.on_socket(self.socket(&entry.flow, entry.ifindex));
+            let actions = connection.on_socket(self.socket(&entry.flow, entry.ifindex), now());
             self.carry_out_primary(entry, actions)
         }
     }

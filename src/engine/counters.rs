@@ -81,8 +81,12 @@ counters! {
     WindowsGated => "windows_gated",
     /// Pure acknowledgements that gating had turned into duplicates, not sent (primary).
     AcksSwallowed => "acks_swallowed",
-    /// Acknowledgements sent when the backup's came in (primary).
+    /// Acknowledgements sent in place of the stack's, when the backup's came in or the socket was gone (primary).
     AcksReleased => "acks_released",
+    /// Acknowledgements said again to a client that repeated its last bytes when the socket was gone (primary).
+    LastAcksRepeated => "last_acks_repeated",
+    /// Resets not sent: they answered what a client repeated because its acknowledgement was held back (primary).
+    ResetsWithheld => "resets_withheld",
     /// Shadows opened (backup).
     ShadowsOpened => "shadows_opened",
     /// Shadows established (backup).

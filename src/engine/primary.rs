@@ -56,6 +56,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long after a reset or a last FIN the kernel is asked whether its socket is gone.
 const CHECK_AFTER: Duration = Duration::from_millis(10);
 
+/// How long a client whose last acknowledgement came from here is answered in place of the socket that is gone: four of its timeouts, the
+/// first being 200 ms and each twice the one before (RFC 6298, section 5.5; Linux: `TCP_RTO_MIN`).
+const LINGER: Duration = Duration::from_secs(3);
+
 /// How long a half-open connection may be without a request socket, as it is under SYN cookies.
 const HALF_OPEN: Duration = Duration::from_secs(5);
 
@@ -171,6 +175,11 @@ pub struct Connection {
     last_timestamps: Option<Timestamps>,
     client_fin: Option<SeqNumber>,
     server_fin: Option<SeqNumber>,
+    /// Whether the stack's acknowledgement of the client's FIN was withheld, so that the client hears of it from here and maybe after the
+    /// socket's end.
+    fin_withheld: bool,
+    /// Until when this stands in for the socket that is gone.
+    lingers_until: Option<Instant>,
     /// Since when the backup owes an answer: to the `Open`, for the acknowledgement or window that is held back, or to the `Close`.
     waiting_since: Option<Instant>,
     next_retry: Instant,
@@ -223,6 +232,8 @@ impl Connection {
             last_timestamps: None,
             client_fin: None,
             server_fin: None,
+            fin_withheld: false,
+            lingers_until: None,
             waiting_since: None,
             next_retry: now,
             retry: RETRY,
@@ -265,6 +276,12 @@ impl Connection {
         if segment.flags.contains(Flags::RST) {
             // Only the stack can tell whether it believes the reset (RFC 5961, section 3.2).
             self.check_at = Some(now.after(CHECK_AFTER));
+            return actions;
+        }
+        if self.lingers_until.is_some() && !segment.is_empty() {
+            // It has not heard that its last bytes and its FIN arrived (RFC 9293, section 3.10.7.4: so does a socket in TIME-WAIT).
+            actions.send = Some(self.acknowledgement(self.rcv_nxt, self.edge));
+            actions.count = Some(Counter::LastAcksRepeated);
             return actions;
         }
         if !self.is_acceptable(segment) {
@@ -335,7 +352,9 @@ impl Connection {
     pub fn on_server(&mut self, segment: &Segment, now: Instant) -> (Verdict, Actions) {
         let mut actions = Actions::default();
         let mut rewrite = Rewrite::default();
-        if segment.flags.contains(Flags::RST) && self.owes_last_ack() {
+        if segment.flags.contains(Flags::RST) && self.fin_withheld && self.server_fin.is_some() {
+            // It answers what the client repeated for want of an acknowledgement, the socket being gone.
+            actions.count = Some(Counter::ResetsWithheld);
             return (Verdict::Swallow, actions);
         }
         if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
@@ -355,6 +374,11 @@ impl Connection {
         self.edge = self.edge.max(edge);
         let (ack, limit) = (segment.ack.min(self.allowed()), self.limit(edge));
         let withheld = segment.ack > ack;
+        if self.client_fin.is_some_and(|fin| segment.ack >= fin) {
+            // Together with the server's FIN it is as safe as that: the socket repeats both.
+            self.fin_withheld =
+                withheld || self.fin_withheld && !segment.flags.contains(Flags::FIN);
+        }
         if withheld || limit < edge {
             // What was news would reach the client as a duplicate acknowledgement; three of them are a loss signal (RFC 5681, 3.2).
             let was_news = news || opens && limit <= self.window.edge();
@@ -525,29 +549,36 @@ impl Connection {
     }
 
     /// What the kernel has for this connection.
-    pub fn on_socket(&self, socket: Socket) -> Actions {
+    pub fn on_socket(&mut self, socket: Socket, now: Instant) -> Actions {
         let over = match socket {
             Socket::Live => false,
             Socket::TimeWait => self.has_ended(),
             Socket::Gone => true,
         };
-        if !over || self.owes_last_ack() {
+        if !over || self.owes_last_ack() || self.lingers_until.is_some_and(|at| now < at) {
             return Actions::default();
         }
+        let told = self.lingers_until.is_some();
+        let lingers = !told && socket == Socket::Gone && self.fin_withheld && self.has_both_fins();
+        if lingers {
+            self.lingers_until = Some(now.after(LINGER));
+            self.check_at = self.lingers_until;
+        }
         Actions {
-            record: self.gated().then_some(Record::Close(self.id, Close::Ended)),
-            remove: true,
+            record: (self.gated() && !told).then_some(Record::Close(self.id, Close::Ended)),
+            remove: !lingers,
             ..Actions::default()
         }
+    }
+
+    fn has_both_fins(&self) -> bool {
+        self.client_fin.is_some() && self.server_fin.is_some()
     }
 
     /// Whether the client has yet to hear that its last bytes and its FIN have arrived, and only we can tell it: the socket may be gone
     /// when the shadow has them at last. Until then the client's repetitions must not meet a reset.
     fn owes_last_ack(&self) -> bool {
-        self.gated()
-            && self.client_fin.is_some()
-            && self.server_fin.is_some()
-            && self.acked < self.rcv_nxt
+        self.gated() && self.has_both_fins() && self.acked < self.rcv_nxt
     }
 
     /// Whether the connection has ended in both directions and both ends know it.
@@ -557,7 +588,7 @@ impl Connection {
     }
 
     fn check_end(&mut self, now: Instant) {
-        if self.has_ended() {
+        if self.has_ended() && self.lingers_until.is_none() {
             self.check_at = Some(now.after(CHECK_AFTER));
         }
     }
@@ -588,19 +619,24 @@ impl Connection {
         let (allowed, limit) = (self.allowed(), self.limit(self.edge));
         if allowed > self.acked || limit.since(self.window.edge()) >= WORTH {
             self.acked = allowed;
-            actions.send = Some(Segment {
-                seq: self.snd_nxt,
-                ack: allowed,
-                flags: Flags::ACK,
-                window: self.window.field(allowed, limit),
-                options: Options {
-                    timestamps: self.last_timestamps,
-                    ..Options::default()
-                },
-                ..Segment::default()
-            });
+            actions.send = Some(self.acknowledgement(allowed, limit));
         }
         self.check(now);
+    }
+
+    /// A bare acknowledgement as the stack would send it now, with a window up to `limit`.
+    fn acknowledgement(&mut self, ack: SeqNumber, limit: SeqNumber) -> Segment {
+        Segment {
+            seq: self.snd_nxt,
+            ack,
+            flags: Flags::ACK,
+            window: self.window.field(ack, limit),
+            options: Options {
+                timestamps: self.last_timestamps,
+                ..Options::default()
+            },
+            ..Segment::default()
+        }
     }
 
     /// Looks whether the backup owes something, and whether the connection has ended.

@@ -238,7 +238,7 @@ fn without_a_backup_it_is_plain_tcp() {
     assert_eq!(actions.count, Some(Counter::UnprotectedNoBackup));
     unchanged(connection.on_server(&seg(p(0), c(100)), ms(1)));
     unchanged(connection.on_server(&seg(p(0), c(100)).data(50), ms(1)));
-    assert_eq!(connection.on_socket(Socket::Gone).record, None);
+    assert_eq!(connection.on_socket(Socket::Gone, ms(20)).record, None);
 }
 
 #[test]
@@ -646,13 +646,13 @@ fn half_open_connection_has_no_shadow() {
     // Under SYN cookies there is no request socket: no reason to forget it at once.
     assert!(!connection.sweep(ms(4999)).check_socket);
     assert!(connection.sweep(ms(5000)).check_socket);
-    let gone = connection.on_socket(Socket::Gone);
+    let gone = connection.on_socket(Socket::Gone, ms(20));
     assert_eq!((gone.record, gone.remove), (None, true));
     assert_eq!(connection.state(), State::HalfOpen);
 }
 
-#[test]
-fn last_ack_is_owed_until_the_shadow_has_every_byte() {
+/// Both sides have closed, the shadow lacks the client's bytes, and so the stack's acknowledgement of the FIN was withheld. The socket is gone.
+fn last_ack_withheld() -> Connection {
     let mut connection = protected();
     connection.on_client(&seg(c(0), p(0)).data(5).fin(), true, ms(2));
     gated(
@@ -661,13 +661,59 @@ fn last_ack_is_owed_until_the_shadow_has_every_byte() {
         506,
     );
     connection.on_client(&seg(c(6), p(1)), true, ms(4));
-    assert_eq!(connection.on_socket(Socket::Gone), Actions::default());
-    // The socket is gone; what the client repeats must not meet its reset.
-    let (verdict, _) = connection.on_server(&seg(p(1), c(6)).rst(), ms(5));
+    connection
+}
+
+/// What the stack answers when there is no socket.
+fn answered_by_reset(connection: &mut Connection, at: u64) {
+    let (verdict, actions) = connection.on_server(&seg(p(1), c(6)).rst(), ms(at));
     assert_eq!(verdict, Verdict::Swallow);
+    assert_eq!(actions.count, Some(Counter::ResetsWithheld));
+}
+
+#[test]
+fn last_ack_is_owed_until_the_shadow_has_every_byte() {
+    let mut connection = last_ack_withheld();
+    assert_eq!(
+        connection.on_socket(Socket::Gone, ms(5)),
+        Actions::default()
+    );
+    // The socket is gone; what the client repeats must not meet its reset.
+    answered_by_reset(&mut connection, 5);
     let actions = connection.on_progress(&progress(5, 1), ms(6));
     assert_eq!(actions.send, Some(seg(p(1), c(6))));
-    assert!(connection.on_socket(Socket::TimeWait).remove);
+    assert!(connection.on_socket(Socket::TimeWait, ms(16)).remove);
+}
+
+#[test]
+fn last_ack_is_said_again_for_the_socket_that_is_gone() {
+    let mut connection = last_ack_withheld();
+    connection.on_progress(&progress(5, 1), ms(6));
+    // It crosses what the client repeats.
+    answered_by_reset(&mut connection, 7);
+    let over = connection.on_socket(Socket::Gone, ms(16));
+    assert_eq!(over.record, Some(Record::Close(ID, Close::Ended)));
+    assert!(!over.remove);
+    // Or it was lost.
+    for at in [216, 616] {
+        let repeated = seg(c(0), p(1)).data(5).fin();
+        let actions = connection.on_client(&repeated, true, ms(at));
+        assert_eq!(actions.send, Some(seg(p(1), c(6))));
+        assert_eq!(actions.count, Some(Counter::LastAcksRepeated));
+        answered_by_reset(&mut connection, at);
+    }
+    assert_eq!(
+        connection.on_client(&seg(c(6), p(1)), true, ms(700)),
+        Actions::default()
+    );
+    assert_eq!(
+        connection.on_socket(Socket::Gone, ms(1000)),
+        Actions::default()
+    );
+    assert_eq!(connection.poll_at(), Some(ms(3016)));
+    assert!(connection.poll(ms(3016)).check_socket);
+    let over = connection.on_socket(Socket::Gone, ms(3016));
+    assert_eq!((over.record, over.remove), (None, true));
 }
 
 #[test]
@@ -680,9 +726,9 @@ fn close_from_both_sides() {
     connection.on_client(&seg(c(1), p(1)), true, ms(4));
     assert_eq!(connection.poll_at(), Some(ms(14)));
     assert!(connection.poll(ms(14)).check_socket);
-    assert_eq!(connection.on_socket(Socket::Live), Actions::default());
+    assert_eq!(connection.on_socket(Socket::Live, ms(20)), Actions::default());
     for socket in [Socket::TimeWait, Socket::Gone] {
-        let actions = connection.on_socket(socket);
+        let actions = connection.on_socket(socket, ms(20));
         let close = Some(Record::Close(ID, Close::Ended));
         assert_eq!((actions.record, actions.remove), (close, true));
     }
@@ -696,7 +742,7 @@ fn half_close_is_no_end() {
     unchanged(connection.on_server(&seg(p(0), c(1)), ms(3)));
     unchanged(connection.on_server(&seg(p(0), c(1)).data(900), ms(4)));
     connection.on_client(&seg(c(1), p(900)), true, ms(5));
-    assert!(!connection.on_socket(Socket::TimeWait).remove);
+    assert!(!connection.on_socket(Socket::TimeWait, ms(20)).remove);
     assert_eq!(connection.poll_at(), None);
 }
 
