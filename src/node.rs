@@ -26,7 +26,7 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use kernel::sync::Arc;
 
 /// How often every connection is compared with the kernel's sockets.
@@ -85,7 +85,7 @@ pub(crate) struct Node {
     #[pin]
     pub(crate) outbox: BhLock<Outbox>,
     /// What hooks need of `engine`, so that no packet takes its lock.
-    speaks: Atomic<bool>,
+    speaks: Atomic<u32>,
     joined: Atomic<bool>,
     stopping: Atomic<bool>,
     tap: Atomic<u32>,
@@ -142,7 +142,7 @@ impl Node {
                 table,
                 engine <- new_bh_lock!(engine, "sttcp_engine"),
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
-                speaks: Atomic::new(role == Role::Primary),
+                speaks: Atomic::new(u32::from(role == Role::Primary)),
                 joined: Atomic::new(false),
                 stopping: Atomic::new(false),
                 tap: Atomic::new(0),
@@ -163,7 +163,7 @@ impl Node {
 
     /// Whether this node speaks for the service. Any context.
     pub(crate) fn speaks(&self) -> bool {
-        self.speaks.load(Acquire)
+        self.speaks.load(Acquire) != 0
     }
 
     /// Whether the peer is there. Any context.
@@ -171,8 +171,9 @@ impl Node {
         self.joined.load(Acquire)
     }
 
+    /// A visit to the table that follows finds every connection, but for those whose maker sees the change.
     pub(crate) fn set_speaks(&self, speaks: bool) {
-        self.speaks.store(speaks, Release);
+        self.speaks.xchg(u32::from(speaks), Full);
     }
 
     pub(crate) fn set_joined(&self, joined: bool) {

@@ -238,6 +238,12 @@ impl Node {
                 return;
             }
         }
+        bucket.publish();
+        if self.speaks() {
+            // A takeover on another CPU may have passed the bucket by.
+            self.take_over_late(&mut bucket, &flow);
+        }
+        drop(bucket);
         self.warm(&flow);
     }
 }

@@ -12,9 +12,10 @@ use crate::engine::wire::Flow;
 use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::skb::SkbQueue;
+use core::ops::{Deref, DerefMut};
 use core::pin::Pin;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
 
 /// How many buckets a table has; a power of two.
 pub(crate) const BUCKETS: usize = 4096;
@@ -169,11 +170,67 @@ impl Drop for Bucket {
     }
 }
 
+/// A bucket and its lock.
+#[pin_data]
+struct Slot {
+    #[pin]
+    bucket: BhLock<Bucket>,
+    /// 1 if there is a connection in it: whoever visits the whole table passes by the empty ones, which are most.
+    occupied: Atomic<u32>,
+}
+
+/// The evidence that a bucket is locked.
+pub(crate) struct Locked<'a> {
+    bucket: BhGuard<'a, Bucket>,
+    occupied: &'a Atomic<u32>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Bucket;
+
+    fn deref(&self) -> &Bucket {
+        &self.bucket
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Bucket {
+        &mut self.bucket
+    }
+}
+
+impl Locked<'_> {
+    /// Lets the visits to the whole table see whether there is something in it. Afterwards, the caller sees what their caller stored before
+    /// them, or they see the bucket.
+    pub(crate) fn publish(&self) {
+        let occupied = u32::from(self.bucket.head.is_some());
+        if self.occupied.load(Relaxed) != occupied {
+            self.occupied.xchg(occupied, Full);
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // Still locked.
+        self.publish();
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> Locked<'_> {
+        Locked {
+            bucket: self.bucket.lock(),
+            occupied: &self.occupied,
+        }
+    }
+}
+
 /// The table.
 #[pin_data]
 pub(crate) struct Table {
     #[pin]
-    buckets: [BhLock<Bucket>; BUCKETS],
+    slots: [Slot; BUCKETS],
     seed: u32,
     serial: Atomic<u32>,
 }
@@ -185,7 +242,10 @@ impl Table {
         fail::at(Site::Table)?;
         KVBox::pin_init(
             pin_init!(Self {
-                buckets <- pin_init::pin_init_array_from_fn(|_| new_bh_lock!(Bucket { head: None }, "sttcp_bucket")),
+                slots <- pin_init::pin_init_array_from_fn(|_| pin_init!(Slot {
+                    bucket <- new_bh_lock!(Bucket { head: None }, "sttcp_bucket"),
+                    occupied: Atomic::new(0),
+                })),
                 seed,
                 serial: Atomic::new(serial),
             }),
@@ -193,23 +253,23 @@ impl Table {
         )
     }
 
-    fn at(&self, hash: u32) -> Option<&BhLock<Bucket>> {
-        self.buckets.get(hash as usize & (BUCKETS - 1))
+    fn at(&self, hash: u32) -> Option<&Slot> {
+        self.slots.get(hash as usize & (BUCKETS - 1))
     }
 
     /// Locks the bucket of a flow. Any context. `None` never happens.
-    pub(crate) fn lock(&self, flow: &Flow) -> Option<BhGuard<'_, Bucket>> {
+    pub(crate) fn lock(&self, flow: &Flow) -> Option<Locked<'_>> {
         Some(self.at(flow.hash(self.seed))?.lock())
     }
 
     /// Locks the bucket of a name. Any context.
-    pub(crate) fn lock_id(&self, id: ConnectionId) -> Option<BhGuard<'_, Bucket>> {
+    pub(crate) fn lock_id(&self, id: ConnectionId) -> Option<Locked<'_>> {
         Some(self.at((id.0 >> 32) as u32)?.lock())
     }
 
     /// Locks bucket number `index`. Any context.
-    pub(crate) fn lock_index(&self, index: usize) -> Option<BhGuard<'_, Bucket>> {
-        Some(self.buckets.get(index)?.lock())
+    pub(crate) fn lock_index(&self, index: usize) -> Option<Locked<'_>> {
+        Some(self.slots.get(index)?.lock())
     }
 
     /// Makes a name for a new connection.
@@ -220,8 +280,10 @@ impl Table {
 
     /// Visits every connection, bucket by bucket, and drops those for which `keep` says no. Any context.
     pub(crate) fn retain(&self, mut keep: impl FnMut(&mut Entry) -> bool) {
-        for bucket in &self.buckets {
-            bucket.lock().retain(&mut keep);
+        for slot in &self.slots {
+            if slot.occupied.load(Acquire) != 0 {
+                slot.lock().retain(&mut keep);
+            }
         }
     }
 }

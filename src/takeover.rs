@@ -4,12 +4,12 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::Kind as Datagram;
-use crate::engine::wire::Packet;
+use crate::engine::wire::{Flow, Packet};
 use crate::node::{now, Node};
 use crate::receive::{rewrite, HEADERS};
 use crate::sys::announce::announce;
 use crate::sys::{clock, skb::SkBuff};
-use crate::table::{Entry, Kind};
+use crate::table::{Bucket, Entry, Kind};
 use kernel::prelude::*;
 
 impl Node {
@@ -62,6 +62,22 @@ impl Node {
             "took over in {} us: {continued} connections, {flushed} held segments sent, {announced} announcements\n",
             now().since(begun).as_micros()
         );
+    }
+
+    /// A shadow that was opened while another CPU took over goes on too. Softirq.
+    pub(crate) fn take_over_late(&self, bucket: &mut Bucket, flow: &Flow) {
+        let Some(entry) = bucket.find(flow) else {
+            return;
+        };
+        let Kind::Shadow(shadow) = &mut entry.kind else {
+            return;
+        };
+        if !shadow.is_speaking() {
+            let actions = shadow.take_over(now());
+            if !self.carry_out_shadow(entry, actions) {
+                bucket.remove(flow);
+            }
+        }
     }
 
     /// Sends what was held, translated.
