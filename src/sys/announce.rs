@@ -123,7 +123,7 @@ pub(crate) fn warm(net: Net, from: IpAddr, to: IpAddr) -> Result {
         }
     };
     if neighbour.is_null() {
-        return Err(ENOBUFS);
+        return Err(super::compat::enobufs());
     }
     // SAFETY: Our reference. The lookup gave it to us.
     unsafe { bindings::sttcp_neigh_event_send(neighbour) };

@@ -15,6 +15,7 @@ pub(crate) mod announce;
 pub(crate) mod bh;
 mod bindings;
 pub(crate) mod clock;
+mod compat;
 pub(crate) mod fail;
 pub(crate) mod hmac;
 pub(crate) mod net;

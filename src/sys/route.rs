@@ -89,7 +89,7 @@ impl Dst {
         // SAFETY: Our reference. The lookup gave it to us.
         let dst = unsafe { bindings::sttcp_rtable_dst(rt) };
         // INVARIANT: The lookup gave us the reference.
-        let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
+        let dst = Self(NonNull::new(dst).ok_or_else(super::compat::enetunreach)?);
         Ok((dst, Ipv4Addr::from(fl4.saddr.to_ne_bytes()).into()))
     }
 
@@ -115,7 +115,7 @@ impl Dst {
             };
             let dst = from_err_ptr(dst)?;
             // INVARIANT: The lookup gave us the reference.
-            let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
+            let dst = Self(NonNull::new(dst).ok_or_else(super::compat::enetunreach)?);
             // SAFETY: Plain bytes. All views of the union are the same sixteen.
             let from = unsafe { fl6.saddr.in6_u.u6_addr8 };
             return Ok((dst, Ipv6Addr::from(from).into()));
@@ -125,7 +125,7 @@ impl Dst {
             bindings::ip6_route_output_flags(net.as_ptr(), core::ptr::null(), &mut fl6, 0)
         };
         // INVARIANT: The lookup gave us the reference; it gives one on errors too.
-        let dst = Self(NonNull::new(dst).ok_or(ENETUNREACH)?);
+        let dst = Self(NonNull::new(dst).ok_or_else(super::compat::enetunreach)?);
         // SAFETY: Our reference. The lookup gave it to us.
         to_result(unsafe { bindings::sttcp_dst_error(dst.as_ptr()) })?;
         Ok((dst, from.into()))

@@ -422,7 +422,7 @@ impl SkBuff {
         // after its queue when a device goes. It consumes the packet.
         match unsafe { bindings::netif_rx(self.into_raw().as_ptr()) } {
             0 => Ok(()),
-            _ => Err(ENOBUFS),
+            _ => Err(super::compat::enobufs()),
         }
     }
 
@@ -467,7 +467,7 @@ fn sent(code: i32) -> Result {
     match code {
         0 | NET_XMIT_CN => Ok(()),
         ..0 => Err(Error::from_errno(code)),
-        _ => Err(ENOBUFS),
+        _ => Err(super::compat::enobufs()),
     }
 }
 

@@ -199,7 +199,7 @@ impl<C: Control> Table<C> {
             bindings::register_net_sysctl_sz(
                 net.as_ptr(),
                 path.as_char_ptr(),
-                table.as_ptr(),
+                table.as_mut_ptr(),
                 table.len(),
             )
         };

@@ -115,7 +115,7 @@ unsafe extern "C" fn run<H: Fire<ID>, const ID: u64>(
         timer.arm_before(next);
     }
     // Re-armed by `hrtimer_start_range_ns` if at all: another CPU may have done that already.
-    bindings::hrtimer_restart::HRTIMER_NORESTART
+    super::compat::NORESTART
 }
 
 /// Ties a timer to its object. Without it the timer cannot be armed.
