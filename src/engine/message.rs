@@ -384,11 +384,12 @@ impl Batch {
     /// Adds a record; `false` if there is no room for it.
     pub fn push(&mut self, record: &Record) -> bool {
         let (bytes, len) = record.emit();
-        let end = self.len.saturating_add(len);
-        match (self.bytes.get_mut(self.len..end), bytes.get(..len)) {
+        let rest = self.bytes.get_mut(self.len..).unwrap_or_default();
+        // Two slices that even the compiler sees to be of one length: it leaves out the panic.
+        match (rest.get_mut(..len), bytes.get(..len)) {
             (Some(to), Some(from)) => {
                 to.copy_from_slice(from);
-                self.len = end;
+                self.len = self.len.saturating_add(len);
                 true
             }
             _ => false,
