@@ -1,8 +1,8 @@
 #!/bin/bash
-# Runs a command inside the tool root:   chroot.sh COMMAND [ARG...]
+# Runs a command inside the tool root of Debian 13:   chroot.sh COMMAND [ARG...]
 # The checkout, the cache and the current directory have the same paths inside as outside. The mounts live in a
 # mount namespace of their own and end with the command, even a killed one.
-# STTCP_BIND="DIR ..." adds directories; STTCP_ROOT chooses another tree than the tool root.
+# STTCP_BIND="DIR ..." adds directories; STTCP_ROOT chooses another tree.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -32,7 +32,7 @@ inside() {
 
 [[ $# -gt 0 ]] || die "usage: chroot.sh COMMAND [ARG...]"
 need_root
-root=${STTCP_ROOT:-$("$STTCP_TOP/scripts/toolroot.sh")}
+root=${STTCP_ROOT:-$(STTCP_SUITE=$STTCP_STABLE "$STTCP_TOP/scripts/toolroot.sh")}
 mkdir -p "$STTCP_CACHE/cargo"
 environment=(
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM="${TERM-dumb}"

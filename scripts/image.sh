@@ -27,9 +27,9 @@ extract() {
     need_root
     need_disk 4
     say "building the guest image ..."
-    sources | mmdebstrap --variant=extract --format=directory --include="${packages[*]}" \
-        --aptopt='APT::Install-Recommends "false"' "$STTCP_SUITE" "$root" - >"$log" 2>&1 ||
-        die "mmdebstrap failed, check the network and apt's sources: $(grep -E '^[EW]:|error' "$log" | head -1) (whole log: $log)"
+    sources "$STTCP_STABLE" | mmdebstrap --variant=extract --format=directory --include="${packages[*]}" \
+        --aptopt='APT::Install-Recommends "false"' "$STTCP_STABLE" "$root" - >"$log" 2>&1 ||
+        die "mmdebstrap failed, check the network and apt's sources: $(grep '^E:' "$log" | head -1) (whole log: $log)"
     copy_modules "$kernel" "$release" "$dir"
     trim "$root"
     configure "$root"

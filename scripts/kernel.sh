@@ -2,13 +2,17 @@
 # Finds, fetches and unpacks the stock Debian kernel: the packages of one version in one tree.
 #   kernel.sh           prints the path of the tree
 #   kernel.sh release   prints its release, like 7.3.4+deb13-amd64
-# STTCP_KERNEL=<release> chooses another release than the newest of the backports.
+# It is the newest of Debian 13's backports, or of STTCP_SUITE; STTCP_KERNEL=<release> chooses another release.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# private_apt COMMAND [ARG...]: apt-get or apt-cache on Debian 13's archive, apart from the host's own lists.
+apt=$STTCP_CACHE/apt/$STTCP_SUITE
+archive=$STTCP_SUITE
+[[ $STTCP_SUITE != "$STTCP_STABLE" ]] || archive+=-backports
+
+# private_apt COMMAND [ARG...]: apt-get or apt-cache on the suite's archive, apart from the host's own lists.
 private_apt() {
-    local command=$1 dir=$STTCP_CACHE/apt
+    local command=$1 dir=$apt
     shift
     mkdir -p "$dir"/{lists/partial,archives/partial}
     [[ -e $dir/status ]] || : >"$dir/status"
@@ -20,29 +24,27 @@ private_apt() {
 
 # refresh: the lists, from the mirrors that the host uses today.
 refresh() {
-    mkdir -p "$STTCP_CACHE/apt"
-    sources >"$STTCP_CACHE/apt/sources.new"
-    mv "$STTCP_CACHE/apt/sources.new" "$STTCP_CACHE/apt/sources.list"
+    sources "$STTCP_SUITE" >"$apt/sources.new"
+    mv "$apt/sources.new" "$apt/sources.list"
     # What went wrong is for the caller to say, in one line.
     private_apt apt-get update -qq -o APT::Update::Error-Mode=any >/dev/null 2>&1
 }
 
 # newest: asks the archive, at most once a day; without a network, the last answer stands.
 newest() {
-    local last=$STTCP_CACHE/kernel.release lock release
-    mkdir -p "$STTCP_CACHE"
-    exec {lock}>"$STTCP_CACHE/apt.lock"
+    local last=$apt/newest lock release
+    exec {lock}>"$apt/lock"
     flock "$lock"
     if [[ -z $(find "$last" -mmin -1440 2>/dev/null) ]]; then
-        say "looking up the kernel of $STTCP_SUITE-backports ..."
-        if refresh && release=$(private_apt apt-cache show "linux-image-amd64/$STTCP_SUITE-backports" |
+        say "looking up the kernel of $archive ..."
+        if refresh && release=$(private_apt apt-cache show "linux-image-amd64/$archive" |
             sed -n 's/^Depends:.* linux-image-\([0-9][^ ,]*\) .*/\1/p' | head -1) && [[ -n $release ]]; then
             printf '%s\n' "$release" >"$last.new"
             mv "$last.new" "$last"
         elif [[ -s $last ]]; then
             say "no answer from the mirror: staying with kernel $(<"$last")"
         else
-            die "cannot look up the kernel: check that apt-get update works here (network, proxy)"
+            die "cannot look up the kernel of $archive: check that apt-get update works here (network, proxy)"
         fi
     fi
     cat "$last"
@@ -59,7 +61,7 @@ fetch() {
     need_disk 8
     say "fetching kernel $release ..."
     packages=$(packages_of "$release") || { refresh && packages=$(packages_of "$release"); } ||
-        die "no kernel $release in $STTCP_SUITE-backports: set STTCP_KERNEL to a release that linux-image packages carry"
+        die "no kernel $release in $archive: set STTCP_KERNEL to a release that linux-image packages carry"
     version=$(private_apt apt-cache show "linux-image-$release" | sed -n 's/^Version: //p' | head -1)
     mkdir "$dir/deb"
     # shellcheck disable=SC2086 # one word each
@@ -98,6 +100,7 @@ link() {
 }
 
 need debian-archive-keyring
+mkdir -p "$apt"
 release=${STTCP_KERNEL:-$(newest)}
 case ${1-} in
 release) printf '%s\n' "$release" ;;

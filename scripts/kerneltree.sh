@@ -37,8 +37,9 @@ localversion=+${release#*+}
 case ${1-} in
 localversion) printf '%s\n' "$localversion" ;;
 "")
-    toolroot=$("$STTCP_TOP/scripts/toolroot.sh")
-    artefact ktree "$(key "$(declare -f prepare make_kernel)" "$kernel" "$toolroot")" prepare "$kernel" "$release" "$localversion"
+    STTCP_ROOT=$("$STTCP_TOP/scripts/toolroot.sh")
+    export STTCP_ROOT
+    artefact ktree "$(key "$(declare -f prepare make_kernel)" "$kernel" "$STTCP_ROOT")" prepare "$kernel" "$release" "$localversion"
     ;;
 *) die "usage: kerneltree.sh [localversion]" ;;
 esac

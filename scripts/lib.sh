@@ -7,10 +7,13 @@ shopt -s inherit_errexit
 
 STTCP_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 STTCP_CACHE=${STTCP_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/sttcp}
-STTCP_SUITE=trixie
+# Debian's suite: guests, checks and Cargo are always of Debian 13. STTCP_SUITE=forky (testing) or sid (unstable) takes the
+# kernel, and with it the tools that compile for it, from there.
+STTCP_STABLE=trixie
+STTCP_SUITE=${STTCP_SUITE:-$STTCP_STABLE}
 STTCP_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 : "${STTCP_T0:=$EPOCHSECONDS}"
-export STTCP_T0 STTCP_TOP STTCP_CACHE STTCP_SUITE
+export STTCP_T0 STTCP_TOP STTCP_CACHE STTCP_STABLE STTCP_SUITE
 
 # Progress goes to stderr: the standard output of a script is its answer.
 say() {
@@ -110,18 +113,21 @@ need() {
     rm -f "$log"
 }
 
-# sources: the apt sources of Debian 13 with its backports, on the mirrors that the host itself uses.
+# sources SUITE: its apt sources, on the mirrors that the host itself uses. Only Debian 13 has more than one part. Whether
+# a mirror may lag behind is for the host's apt to say.
 sources() {
-    local main security list
+    local suite=$1 main security list valid options
     list=$(mirrors)
     main=$(sed -n 's/ Debian$//p' <<<"$list" | head -1)
     security=$(sed -n 's/ Debian-Security$//p' <<<"$list" | head -1)
     [[ -n $main ]] || die "apt knows no Debian mirror: give apt a source of Debian's main archive and run apt-get update"
-    printf 'deb [signed-by=%s] %s %s main\n' \
-        "$STTCP_KEYRING" "$main" "$STTCP_SUITE" \
-        "$STTCP_KEYRING" "$main" "$STTCP_SUITE-updates" \
-        "$STTCP_KEYRING" "$main" "$STTCP_SUITE-backports"
-    [[ -z $security ]] || printf 'deb [signed-by=%s] %s %s main\n' "$STTCP_KEYRING" "$security" "$STTCP_SUITE-security"
+    valid=$(apt-config dump --no-empty --format '%v' Acquire::Check-Valid-Until)
+    options="signed-by=$STTCP_KEYRING check-valid-until=${valid:-yes}"
+    echo "deb [$options] $main $suite main"
+    [[ $suite == "$STTCP_STABLE" ]] || return 0
+    echo "deb [$options] $main $suite-updates main"
+    echo "deb [$options] $main $suite-backports main"
+    [[ -z $security ]] || echo "deb [$options] $security $suite-security main"
 }
 
 # mirrors: "address label" of each archive that apt has an index of.

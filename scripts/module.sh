@@ -1,11 +1,13 @@
 #!/bin/bash
-# Builds sttcp.ko in the tool root for the stock kernel.   module.sh [MAKE_ARGUMENT...]
+# Builds sttcp.ko for the stock kernel of STTCP_SUITE.   module.sh [MAKE_ARGUMENT...]
 # Output goes to build/module, sttcp.ko to the top. With OUT=DIR, everything stays in DIR.
 # FAULTS=1 builds a module whose requests for memory can be made to fail, see src/sys/fail.rs.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 need_root
+STTCP_ROOT=$("$STTCP_TOP/scripts/toolroot.sh")
+export STTCP_ROOT
 kdir=$("$STTCP_TOP/scripts/kerneltree.sh")
 localversion=$("$STTCP_TOP/scripts/kerneltree.sh" localversion)
 out=$(realpath -m "${OUT:-$STTCP_TOP/build/module}")
