@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels demo clean help
 all: module
 
 ifdef KDIR
@@ -25,7 +25,7 @@ check:
 test:
 	@scripts/test.sh host netns vm
 
-test-host test-netns test-vm: test-%:
+test-host test-netns test-vm test-kernels: test-%:
 	@scripts/test.sh $*
 
 demo: module traffic
@@ -42,7 +42,9 @@ help:
 	@echo 'make test-host   the engine and the traffic tool, under Cargo'
 	@echo 'make test-netns  client, primary and backup as namespaces in one guest'
 	@echo 'make test-vm     client, primary and backup as three guests'
+	@echo 'make test-kernels  test-netns on the kernel of Debian 13 backports and on that of testing'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo
 	@echo 'TESTS="NAME ..." picks tests by file name; STTCP_KERNEL=7.3.4+deb13-amd64 picks a kernel.'
+	@echo 'STTCP_SUITE=forky takes the kernel of Debian testing, STTCP_SUITE=sid that of unstable.'
