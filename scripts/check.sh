@@ -57,6 +57,7 @@ mapfile -t shell < <(scripts)
 attempt "rustfmt" scripts/chroot.sh rustfmt --check --color never --edition 2021 "${rust[@]}"
 attempt "shellcheck" scripts/chroot.sh shellcheck "${shell[@]}"
 attempt "unsafe code" scripts/unsafe.sh
+attempt "unsafe code, planted" scripts/unsafe.sh prove
 attempt "requests for memory" sites "${module[@]}"
 for manifest in Cargo.toml tests/*/Cargo.toml; do
     attempt "clippy of $manifest" scripts/chroot.sh cargo clippy -q --locked --all-targets --manifest-path "$manifest" -- -D warnings

@@ -1,12 +1,13 @@
 #!/bin/bash
-# Compares the unsafe code with docs/unsafe.md.   unsafe.sh [write]
+# Compares the unsafe code with docs/unsafe.md.   unsafe.sh [write | prove]
 # Fails on unsafe code outside the wrapper layer; on a block or implementation without a reason above it that begins with one of the
 # rules, which are the headings of docs/unsafe.md; on a function that does not say what it asks for; and if the lists in docs/unsafe.md
-# are not those of the code. `write` makes these lists anew.
+# are not those of the code. `write` makes these lists anew; `prove` plants unsafe code of each such kind in a copy, and fails where it goes unseen.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-cd "$STTCP_TOP"
+# Of the checkout, or of a copy with something planted.
+cd "${STTCP_AUDIT:-$STTCP_TOP}"
 
 # strays: unsafe code where there must be none. The traffic tool is no part of the module, and has its own in one file.
 strays() {
@@ -100,11 +101,48 @@ document() {
         END { list() }' <(found) docs/unsafe.md | cat -s | sed -e :end -e '/^\n*$/{$d;N;b end' -e '}'
 }
 
-strays
-found >/dev/null
-if [[ ${1-} == write ]]; then
+# prove: that the check fails on what it is there for.
+prove() {
+    local block='unsafe { core::hint::unreachable_unchecked() }' failed=0
+    copy=$(mktemp -d)
+    trap 'rm -r "$copy"' EXIT
+    cp -r src tests docs "$copy"
+    STTCP_AUDIT=$copy "$0" || die "the copy does not pass as it is"
+    planted 'unsafe code outside src/sys' src/peer.rs "fn planted() { $block }"
+    planted 'unsafe code outside src/sys' src/engine/seq.rs "fn planted() { $block }"
+    planted 'must be denied' src/node.rs '#[allow(unsafe_code)]'
+    planted 'begins with no rule .*: none' src/sys/clock.rs "fn planted() { $block }"
+    planted 'begins with no rule .*: Trust me' src/sys/clock.rs "fn planted() {" '// SAFETY: Trust me.' "$block" '}'
+    planted 'begins with no rule .*: none' src/sys/clock.rs 'unsafe impl Send for Planted {}'
+    planted 'no section # Safety' src/sys/clock.rs 'unsafe fn planted() {}'
+    planted 'lists other unsafe code' src/sys/clock.rs "fn planted() {" '// SAFETY: No requirement.' "$block" '}'
+    [[ $failed -eq 0 ]]
+}
+
+# planted COMPLAINT FILE LINE...: with the lines at its end, the check complains so.
+planted() {
+    local complaint=$1 file=$2 said
+    shift 2
+    printf '%s\n' "$@" >>"$copy/$file"
+    if said=$(STTCP_AUDIT=$copy "$0" 2>&1) || ! grep -q "$complaint" <<<"$said"; then
+        say "planted in $file and not seen ($complaint): $*"
+        failed=1
+    fi
+    cp "$file" "$copy/$file"
+}
+
+case ${1-} in
+"")
+    strays
+    found >/dev/null
+    diff -u docs/unsafe.md <(document) || die "docs/unsafe.md lists other unsafe code than there is: scripts/unsafe.sh write"
+    ;;
+write)
+    strays
+    found >/dev/null
     document >docs/unsafe.md.new
     mv docs/unsafe.md.new docs/unsafe.md
-else
-    diff -u docs/unsafe.md <(document) || die "docs/unsafe.md lists other unsafe code than there is: scripts/unsafe.sh write"
-fi
+    ;;
+prove) prove ;;
+*) die "usage: unsafe.sh [write | prove]" ;;
+esac
