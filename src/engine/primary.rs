@@ -305,6 +305,9 @@ impl Connection {
         if segment.flags.contains(Flags::FIN) {
             self.client_fin = Some(segment.end());
         }
+        if self.server_fin.is_some_and(|fin| self.snd_una >= fin) {
+            self.release(&mut actions, now);
+        }
         self.check_end(now);
         actions
     }
@@ -599,8 +602,10 @@ impl Connection {
             return self.rcv_nxt;
         }
         match (self.client_fin, self.server_fin) {
-            // Once the client has the server's FIN the socket is gone, and would meet a repeated FIN with a reset. All bytes are safe: let go.
-            (Some(fin), Some(_)) if self.shadow_rcv + 1 >= fin => self.rcv_nxt,
+            // The client has everything, and the shadow every byte: only the FIN is missing there. Let go; the socket is gone soon.
+            (Some(fin), Some(server)) if self.snd_una >= server && self.shadow_rcv + 1 >= fin => {
+                self.rcv_nxt
+            }
             _ => self.rcv_nxt.min(self.shadow_rcv),
         }
     }

@@ -484,6 +484,7 @@ fn what_the_stack_drops_is_no_news() {
         let mut connection = protected();
         connection.on_client(&said, true, ms(2));
         connection.on_server(&seg(p(0), c(0)).data(50).fin(), ms(3));
+        connection.on_client(&seg(c(1), p(51)), true, ms(3));
         connection.on_server(&seg(p(51), c(100)).data(1), ms(4))
     };
     // Anyone who knows the endpoints can send these. The connection is gated as before.
@@ -507,7 +508,7 @@ fn what_the_stack_drops_is_no_news() {
     ] {
         gated(gate_after(forged), c(0), 600);
     }
-    // A FIN that the stack takes opens the gate, all bytes before it being safe.
+    // A FIN that the stack takes opens the gate when the client has the server's, all bytes before it being safe.
     for heard in [fin, Segment { ack: oldest, ..fin }] {
         unchanged(gate_after(heard));
     }
@@ -721,16 +722,26 @@ fn close_from_both_sides() {
     let mut connection = protected();
     connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
     swallowed(connection.on_server(&seg(p(0), c(1)), ms(2)));
-    // The server's FIN goes out, and acknowledges the client's: the shadow has every byte, and the socket will be gone when it has the FIN.
-    unchanged(connection.on_server(&seg(p(0), c(1)).fin(), ms(3)));
-    connection.on_client(&seg(c(1), p(1)), true, ms(4));
+    // The shadow lacks the client's FIN. Were it acknowledged, and the server's FIN lost, the shadow would wait for the one and the client for the other.
+    gated(
+        connection.on_server(&seg(p(0), c(1)).fin(), ms(3)),
+        c(0),
+        501,
+    );
+    // The client has the server's FIN: nothing is left to lose, and the socket is gone soon.
+    let actions = connection.on_client(&seg(c(1), p(1)), true, ms(4));
+    assert_eq!(actions.send, Some(seg(p(1), c(1))));
     assert_eq!(connection.poll_at(), Some(ms(14)));
     assert!(connection.poll(ms(14)).check_socket);
-    assert_eq!(connection.on_socket(Socket::Live, ms(20)), Actions::default());
-    for socket in [Socket::TimeWait, Socket::Gone] {
+    assert_eq!(
+        connection.on_socket(Socket::Live, ms(20)),
+        Actions::default()
+    );
+    // Should that acknowledgement be lost, a socket in TIME-WAIT says it again; if there is none, we do.
+    for (socket, remove) in [(Socket::TimeWait, true), (Socket::Gone, false)] {
         let actions = connection.on_socket(socket, ms(20));
         let close = Some(Record::Close(ID, Close::Ended));
-        assert_eq!((actions.record, actions.remove), (close, true));
+        assert_eq!((actions.record, actions.remove), (close, remove));
     }
 }
 
