@@ -123,7 +123,8 @@ pub struct Shadow {
     edge: SeqNumber,
     /// What the primary was told of the two.
     reported: (SeqNumber, SeqNumber),
-    window: u16,
+    /// The right edge in the stack's latest segment, client's numbers.
+    stack_edge: SeqNumber,
     /// What the stack acknowledged last, client's numbers: it takes no segment that ends before.
     stack_ack: SeqNumber,
     /// What the client was told, since the takeover, of its bytes that have arrived.
@@ -169,7 +170,7 @@ impl Shadow {
             rcv_nxt: next,
             edge: next,
             reported: (next, next),
-            window: 0,
+            stack_edge: next,
             stack_ack: next,
             acked: next,
             told: None,
@@ -427,9 +428,8 @@ impl Shadow {
             self.rcv_nxt = segment.ack;
             self.progress_at = now;
         }
-        self.window = segment.window;
-        let edge = segment.ack + (u32::from(segment.window) << self.own_scale);
-        self.edge = self.edge.max(edge);
+        self.stack_edge = self.right_edge(segment);
+        self.edge = self.edge.max(self.stack_edge);
         self.stack_ack = self.stack_ack.max(segment.ack);
         self.server_fin |= segment.flags.contains(Flags::FIN);
         if let Some(timestamps) = segment.options.timestamps {
@@ -483,7 +483,7 @@ impl Shadow {
         self.snd_nxt = segment.end();
         self.own_scale = options.window_scale.unwrap_or(0).min(14);
         self.edge = self.rcv_nxt + u32::from(segment.window);
-        self.window = u16::try_from(u32::from(segment.window) >> self.own_scale).unwrap_or(0);
+        self.stack_edge = self.edge;
         if let (Some(own), Some((_, primary))) = (options.timestamps, self.open.timestamps) {
             let elapsed = timestamp_ticks(now.since(self.opened_at));
             self.clock_delta = Delta::of(primary.wrapping_add(elapsed), own.tsval);
@@ -708,7 +708,7 @@ impl Shadow {
         let mut rewrite = self.outward(segment);
         self.acked = self.acked.max(self.rcv_nxt);
         rewrite.ack = Some(self.rcv_nxt);
-        rewrite.window = Some(self.outward_window(self.rcv_nxt, self.window));
+        rewrite.window = Some(self.outward_window(self.rcv_nxt, self.stack_edge));
         if rewrite.tsval.is_some() {
             rewrite.tsval = Some(self.outward_clock(self.clock_at(now)));
         }
@@ -732,7 +732,7 @@ impl Shadow {
             } else {
                 segment.seq + self.delta
             }),
-            window: Some(self.outward_window(segment.ack, segment.window)),
+            window: Some(self.outward_window(segment.ack, self.right_edge(segment))),
             tsval: segment
                 .options
                 .timestamps
@@ -741,10 +741,14 @@ impl Shadow {
         }
     }
 
-    /// `field` counts in units of the local stack's scale; the client reads it in the primary's.
-    fn outward_window(&mut self, ack: SeqNumber, field: u16) -> u16 {
+    /// The right edge of the window in a segment of the local stack, which counts in units of its own scale.
+    fn right_edge(&self, segment: &Segment) -> SeqNumber {
+        segment.ack + (u32::from(segment.window) << self.own_scale)
+    }
+
+    /// The window field up to `edge`, which the client reads in units of the primary's scale.
+    fn outward_window(&mut self, ack: SeqNumber, edge: SeqNumber) -> u16 {
         let scale = self.open.window_scale.map_or(0, |(_, primary)| primary);
-        let edge = ack + (u32::from(field) << self.own_scale);
         self.told
             .get_or_insert(Window::new(ack, scale))
             .field(ack, edge)
@@ -841,7 +845,7 @@ impl Shadow {
             seq,
             ack: self.rcv_nxt,
             flags: flags | Flags::ACK,
-            window: self.outward_window(self.rcv_nxt, self.window),
+            window: self.outward_window(self.rcv_nxt, self.stack_edge),
             options: Options {
                 timestamps,
                 ..Options::default()

@@ -529,6 +529,20 @@ fn held_segments_go_out_up_to_date() {
 }
 
 #[test]
+fn window_at_takeover_is_the_stacks() {
+    let mut shadow = established();
+    let segment = seg(s(0), c(0)).data(60).window(64_240);
+    held(shadow.on_output(&segment, ms(1)), 0, 60);
+    // These bytes are taken, and the stack has not acknowledged them yet: its window has become narrower by as much.
+    shadow.on_client(&seg(c(0), p(0)).data(100), ms(2));
+    shadow.on_delivered(c(100), ms(2));
+    let ack = shadow.take_over(ms(3)).send.unwrap();
+    assert_eq!((ack.ack, ack.window), (c(100), 64_140));
+    let rewrite = shadow.outward_held(&segment, ms(3));
+    assert_eq!((rewrite.ack, rewrite.window), (Some(c(100)), Some(64_140)));
+}
+
+#[test]
 fn output_is_translated_after_the_takeover() {
     let mut shadow = speaking();
     let rewrite = sent(shadow.on_output(&seg(s(0), c(0)).data(60), ms(2)));
