@@ -111,7 +111,7 @@ counters! {
     StrayIn => "stray_in",
     /// Acknowledgements beyond what the shadow has sent, clamped (backup).
     AcksClamped => "acks_clamped",
-    /// Acknowledgements of client segments ignored: farther ahead than the client can be known to be (backup).
+    /// Client segments dropped for their acknowledgement: farther ahead than the client can be known to be (backup).
     AcksDoubted => "acks_doubted",
     /// Acknowledgements injected for output that the client already had (backup).
     AcksInjected => "acks_injected",

@@ -288,7 +288,11 @@ impl Shadow {
         if !self.is_plausible(segment) {
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
-        if segment.flags.contains(Flags::RST) {
+        let reset = segment.flags.contains(Flags::RST);
+        if segment.flags.contains(Flags::ACK) && !reset && !self.believes(segment) {
+            return (Inbound::Drop(Counter::AcksDoubted), actions);
+        }
+        if reset {
             // Only the stack can tell whether it believes the reset (RFC 5961, section 3.2).
             self.check_at = Some(now.after(CHECK_AFTER));
         } else if self.is_acceptable(segment) {
@@ -321,7 +325,7 @@ impl Shadow {
                 self.client_tsecr = timestamps.tsecr;
             }
         }
-        if segment.ack >= self.client_ack && self.believes(segment) {
+        if segment.ack >= self.client_ack {
             if segment.ack > self.client_ack {
                 actions.release_held = Some(segment.ack);
                 self.progress_at = now;
@@ -341,12 +345,7 @@ impl Shadow {
             .options
             .timestamps
             .map(|timestamps| self.clock_delta.unshift(timestamps.tsecr));
-        let ack = if self.believes(segment) {
-            segment.ack
-        } else {
-            actions.count = Some(Counter::AcksDoubted);
-            self.client_ack
-        } - self.delta;
+        let ack = segment.ack - self.delta;
         if ack > self.snd_nxt {
             // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
             let scale = self.open.window_scale.map_or(0, |(client, _)| client);
@@ -355,7 +354,7 @@ impl Shadow {
             rewrite.ack = Some(self.snd_nxt);
             rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
             rewrite.sack = SackRewrite::Blank;
-            actions.count = actions.count.or(Some(Counter::AcksClamped));
+            actions.count = Some(Counter::AcksClamped);
         } else {
             rewrite.ack = Some(ack);
             rewrite.sack = SackRewrite::Back(self.delta);
@@ -370,9 +369,10 @@ impl Shadow {
         segment.seq.since(self.rcv_nxt).unsigned_abs() <= widest(primary)
     }
 
-    /// Whether the segment's acknowledgement is taken for the client's. Only the primary knows what it has sent. Beyond a window of the
-    /// client's, as after losses of the tap, only a segment that begins with the very byte that is expected next is believed: a forger would
-    /// have to guess that number. Any other is taken for its bytes alone.
+    /// Whether the segment's acknowledgement can be the client's. TCP drops a segment, bytes and all, that acknowledges what was never sent (RFC
+    /// 5961, section 5.2), but only the primary knows what it has sent. Beyond a window of the client's, as after losses of the tap, only a
+    /// segment that begins with the very byte that is expected next is believed: a forger would have to guess that number. The client repeats any
+    /// other from that byte on.
     fn believes(&self, segment: &Segment) -> bool {
         let (client, _) = self.open.window_scale.unwrap_or((0, 0));
         let sent = (self.snd_nxt + self.delta).max(self.client_ack);
