@@ -139,7 +139,7 @@ counters! {
     NeighbourMuted => "neighbour_muted",
     /// Connections that went on here after a takeover.
     TakeoverContinued => "takeover_continued",
-    /// Connections reset at a takeover: their shadow had ended.
+    /// Connections reset at a takeover: their shadow had ended, or never came to be.
     TakeoverReset => "takeover_reset",
     /// Acknowledgements sent at takeover.
     TakeoverAcks => "takeover_acks",

@@ -494,11 +494,11 @@ impl Shadow {
         self.progress_at = now;
         if !agreed {
             self.state = State::Doomed;
-            actions.record = Some(Record::Gone(self.id, Gone::Options));
-            actions.inject = Some(self.client_segment(Flags::RST));
-            actions.count = Some(Counter::ShadowsRefused);
             self.check_at = Some(now.after(CHECK_AFTER));
-            return actions;
+            return Actions {
+                inject: Some(self.client_segment(Flags::RST)),
+                ..self.refuse(Gone::Options, now)
+            };
         }
         self.state = State::Established;
         self.check_at = None;
@@ -510,18 +510,33 @@ impl Shadow {
     }
 
     fn on_reset(&mut self, segment: &Segment, now: Instant) -> (Outbound, Actions) {
-        let mut actions = Actions::default();
         if self.state == State::Opening {
-            actions.record = Some(Record::Gone(self.id, Gone::Refused));
-            actions.count = Some(Counter::ShadowsRefused);
-            actions.remove = true;
-            return (Outbound::Swallow, actions);
+            let refused = Actions {
+                remove: true,
+                ..self.refuse(Gone::Refused, now)
+            };
+            return (Outbound::Swallow, refused);
         }
         self.check_at = Some(now.after(CHECK_AFTER));
-        if self.speaking && self.state == State::Established {
-            (Outbound::Send(self.outward(segment)), actions)
+        let outbound = if self.speaking && self.state == State::Established {
+            Outbound::Send(self.outward(segment))
         } else {
-            (Outbound::Swallow, actions)
+            Outbound::Swallow
+        };
+        (outbound, Actions::default())
+    }
+
+    /// There will be no shadow. The primary is told; after a takeover it is the client that must not wait for an answer which never comes.
+    fn refuse(&mut self, why: Gone, now: Instant) -> Actions {
+        Actions {
+            record: (!self.speaking).then_some(Record::Gone(self.id, why)),
+            send: self.speaking.then(|| self.reset(now)),
+            count: Some(if self.speaking {
+                Counter::TakeoverReset
+            } else {
+                Counter::ShadowsRefused
+            }),
+            ..Actions::default()
         }
     }
 
@@ -647,10 +662,10 @@ impl Shadow {
                     } else {
                         Gone::Refused
                     };
-                    actions.record = Some(Record::Gone(self.id, why));
-                    actions.count = Some(Counter::ShadowsRefused);
-                    actions.remove = true;
-                    return actions;
+                    return Actions {
+                        remove: true,
+                        ..self.refuse(why, now)
+                    };
                 }
                 self.syn_tries = self.syn_tries.saturating_add(1);
                 self.check_at = Some(now.after(SYN_RETRY));
@@ -834,7 +849,11 @@ impl Shadow {
     /// A segment without payload as the primary would send it now.
     fn server_segment(&mut self, flags: Flags, now: Instant) -> Segment {
         // Behind a hole of ours the client would take a higher number for lost data: what it has acknowledged is always in its window.
-        let seq = (self.snd_nxt + self.delta).max(self.client_ack);
+        let seq = if self.is_ready() {
+            (self.snd_nxt + self.delta).max(self.client_ack)
+        } else {
+            self.client_ack
+        };
         self.acked = self.acked.max(self.rcv_nxt);
         let tsval = self.clock_at(now);
         let timestamps = self.open.timestamps.map(|_| Timestamps {

@@ -590,6 +590,33 @@ fn takeover_in_the_middle_of_the_handshake() {
 }
 
 #[test]
+fn takeover_in_the_middle_of_a_handshake_that_comes_to_nothing() {
+    // The local server refuses, its stack never answers, or its options are others: the client waits for nobody.
+    let opening = || {
+        let mut shadow = Shadow::open(&linux_open(), ms(0)).0;
+        shadow.take_over(ms(1));
+        shadow
+    };
+    let mut refused = opening();
+    let (outbound, actions) = refused.on_output(&seg(s(0), c(0)).rst(), ms(2));
+    assert_eq!((outbound, actions.remove), (Outbound::Swallow, true));
+    let mut silent = opening();
+    let mut given_up = next(&mut silent).1;
+    while !given_up.remove {
+        given_up = next(&mut silent).1;
+    }
+    let mut differs = opening();
+    let differing = differs.on_output(&syn_ack(SHADOW), ms(2)).1;
+    assert!(differing.inject.unwrap().flags.contains(Flags::RST));
+    for actions in [actions, given_up, differing] {
+        let reset = actions.send.unwrap();
+        assert!(reset.flags.contains(Flags::RST));
+        assert_eq!((reset.seq, actions.record), (p(0), None));
+        assert_eq!(actions.count, Some(Counter::TakeoverReset));
+    }
+}
+
+#[test]
 fn window_is_scaled_again() {
     // The primary told the client 7; the shadow's stack chose another.
     for (scale, field, expected) in [
