@@ -7,8 +7,10 @@ set -euo pipefail
 cd "$STTCP_TOP"
 unset STTCP_KERNEL
 status=0
-for STTCP_SUITE in ${KERNELS:-$STTCP_STABLE forky}; do
-    echo "# kernel $(scripts/kernel.sh release)"
+# Debian 13's comes last: then it is its module that is left in the checkout.
+for STTCP_SUITE in ${KERNELS:-forky $STTCP_STABLE}; do
+    kernel=$(scripts/kernel.sh)
+    echo "# kernel $(<"$kernel/release"): $(sed -n 's/^CONFIG_\(RUSTC\|CC\)_VERSION_TEXT="\(.*\)"/\2/p' "$kernel/config" | paste -sd,)"
     rm -f build/results/netns.dmesg
     scripts/run-netns.sh "$@" || status=1
     [[ ! -e build/results/netns.dmesg ]] || mv build/results/netns.dmesg "build/results/netns-$STTCP_SUITE.dmesg"
