@@ -35,9 +35,10 @@ bail() {
     exit 1
 }
 
-# wait_until SECONDS COMMAND...: polls until the command succeeds.
+# wait_until SECONDS COMMAND...: polls until the command succeeds, for as long at least.
 wait_until() {
-    local end=$((SECONDS + $1))
+    # SECONDS counts whole seconds, so the first one may be nearly over.
+    local end=$((SECONDS + $1 + 1))
     shift
     until "$@" >/dev/null 2>&1; do
         [[ $SECONDS -lt $end ]] || return 1
