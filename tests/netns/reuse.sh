@@ -28,7 +28,7 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 PYTHON
 cat >"$WORK/client.py" <<'PYTHON'
-# Opens a connection twice from one port; the second lives until a file "end" is there.
+# Opens a connection twice from one port; the second lives until a file "end" is there, and makes a file "up" whenever it is missing.
 import errno, os, socket, sys, time
 os.chdir(sys.argv[2])
 def connect():
@@ -65,11 +65,11 @@ s.sendall(b"bye\n")
 assert s.recv(1) == b""
 s.close()
 s = connect()
-open("again", "w")
 number = 0
 while not os.path.exists("end"):
     number += 1
     say(s, b"%d\n" % number)
+    open("up", "w")
     time.sleep(0.01)
 PYTHON
 
@@ -88,8 +88,9 @@ wait_until 20 test -e "$WORK/opened" && wait_until 10 is_protected; result $? "a
 # From here on the backup's copy of the server does not see that the connection has ended.
 kill -STOP "$stopped"
 touch "$WORK/stopped"
-wait_until 10 test -e "$WORK/again"; result $? "the client opens another one from the same port"
-wait_until 2 is_protected
+wait_until 20 test -e "$WORK/up"; result $? "the client opens another one from the same port"
+# The primary itself waits two seconds for the shadow, and then goes on without.
+wait_until 5 is_protected
 status=$?
 [ $status -eq 0 ] || for server in primary backup; do ip netns exec $server cat /proc/net/sttcp | sed "s/^/# $server: /"; done
 result $status "which is protected as well"
@@ -98,7 +99,8 @@ kill -CONT "$stopped"
 wait_until 10 is_protected
 cut_off
 wait_until 10 has_state backup solo; result $? "the primary is cut off"
-sleep 0.5
+rm "$WORK/up"
+wait_until 10 test -e "$WORK/up"; result $? "and the connection goes on"
 touch "$WORK/end"
-wait $talker; result $? "and the connection went on, every byte right"
+wait $talker; result $? "every byte right"
 ktap_end
