@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels fuzz demo clean help
 all: module
 
 ifdef KDIR
@@ -28,6 +28,11 @@ test:
 test-host test-netns test-vm test-kernels: test-%:
 	@scripts/test.sh $*
 
+# The shell counts in a variable of that name.
+unexport SECONDS
+fuzz:
+	@scripts/fuzz.sh run $(or $(SECONDS),60) $(TARGET)
+
 demo: module traffic
 	@scripts/demo.sh
 
@@ -39,10 +44,11 @@ help:
 	@echo 'make KDIR=DIR    sttcp.ko for the prepared kernel tree DIR, with the tools of this host'
 	@echo 'make check       formatting, lints and warnings, of all languages here'
 	@echo 'make test        every test; the last line counts them'
-	@echo 'make test-host   the engine and the traffic tool, under Cargo'
+	@echo 'make test-host   the engine and the traffic tool, under Cargo, and its fuzz targets'
 	@echo 'make test-netns  client, primary and backup as namespaces in one guest'
 	@echo 'make test-vm     client, primary and backup as three guests'
 	@echo 'make test-kernels  test-netns on the kernel of Debian 13 backports and on that of testing'
+	@echo 'make fuzz        each fuzz target, or TARGET=NAME, for SECONDS=60'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

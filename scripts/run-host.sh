@@ -1,5 +1,5 @@
 #!/bin/bash
-# The tests that need no guest: the engine and the traffic tool under Cargo, in the tool root.
+# The tests that need no guest: the engine and the traffic tool under Cargo, in the tool root, and a short run of each fuzz target.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -10,4 +10,5 @@ for manifest in Cargo.toml tests/*/Cargo.toml; do
     say "cargo test of $manifest ..."
     scripts/chroot.sh cargo test -q --locked --no-fail-fast --manifest-path "$manifest" "${names[@]}" || status=1
 done
+scripts/fuzz.sh run "${FUZZ_SECONDS:-15}" || status=1
 exit "$status"

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A host: the engine with what surrounds it in the module (`src/node.rs`, `takeover.rs`, and those beside it here), one TCP for each
+//! connection, and no kernel.
+
+mod peer;
+mod receive;
+mod send;
+mod timers;
+
+use crate::frame::{Frame, Origin, Short};
+use crate::tcp::{Habits, State as Stack, Tcp};
+use std::{collections::VecDeque, time::Duration};
+use sttcp::{
+    counters::Counter,
+    detector::Timing,
+    message::{records, Batch, Close, Gone, Header, Kind as Datagram, Open, Record, TAG_LEN},
+    node::{Event, Node, Role, State},
+    primary::{self, plain_handshake, Connection, ConnectionId, Socket},
+    rewrite::{Checksum, Rewrite},
+    seq::{Delta, SeqNumber},
+    shadow::{self, Inbound, Outbound, Shadow},
+    time::{earliest, Instant},
+    wire::{Flags, Flow, Segment},
+};
+
+/// As in the module.
+const SWEEP: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(5);
+const PENDING: Duration = Duration::from_secs(1);
+const MAX_PENDING: usize = 128;
+
+/// How many connections there may be.
+pub const FLOWS: usize = 2;
+
+#[derive(Debug)]
+pub enum Kind {
+    Primary(Connection),
+    Shadow(Shadow),
+    Pending(Instant),
+}
+
+#[derive(Debug)]
+pub struct Entry {
+    pub kind: Kind,
+    /// Client segments until the shadow is ready, then held output with its end in the primary's numbers.
+    pub queue: Vec<(Frame, SeqNumber)>,
+    /// Up to where held output was let go, primary's numbers.
+    pub released: Option<SeqNumber>,
+    /// The primary's initial number, of a shadow.
+    primary_isn: Option<SeqNumber>,
+}
+
+impl Entry {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            queue: vec![],
+            released: None,
+            primary_isn: None,
+        }
+    }
+}
+
+/// What a host sends.
+#[derive(Debug)]
+pub enum Sent {
+    /// To the client of a flow.
+    Frame(usize, Frame),
+    /// To the other host.
+    Datagram(Vec<u8>),
+}
+
+pub struct Host {
+    flows: [Flow; FLOWS],
+    pub stacks: [Tcp; FLOWS],
+    pub node: Option<Node>,
+    pub speaks: bool,
+    joined: bool,
+    pub entries: [Option<Entry>; FLOWS],
+    /// The timer of the heartbeat, and that of what connections wait for.
+    heartbeat: Instant,
+    housekeeping: Instant,
+    next_sweep: Instant,
+    serial: u32,
+    random: u64,
+    batch: Batch,
+    /// How many requests for memory fail from now on.
+    pub short: u8,
+    /// Whether one has failed.
+    pub starved: bool,
+    /// Whether the other host agrees to the same options.
+    suits: bool,
+    /// What the module handed to the stack (`netif_rx`).
+    backlog: VecDeque<(usize, Frame)>,
+    pub sent: Vec<Sent>,
+    /// Which connections went on here at the last takeover.
+    pub continued: [bool; FLOWS],
+    pub took_over: bool,
+    pub counts: Vec<Counter>,
+    now: Instant,
+}
+
+impl Host {
+    pub fn new(flows: [Flow; FLOWS], habits: Habits, suits: bool, random: u64) -> Self {
+        let zero = Instant::default();
+        let serial = random as u32;
+        Self {
+            flows,
+            stacks: [Tcp::new(habits), Tcp::new(habits)],
+            node: None,
+            speaks: false,
+            joined: false,
+            entries: [None, None],
+            heartbeat: zero,
+            housekeeping: zero,
+            next_sweep: zero,
+            serial,
+            random,
+            batch: Batch::new(),
+            short: 0,
+            starved: false,
+            suits,
+            backlog: VecDeque::new(),
+            sent: vec![],
+            continued: [false; FLOWS],
+            took_over: false,
+            counts: vec![],
+            now: zero,
+        }
+    }
+
+    fn random(&mut self) -> u64 {
+        // SplitMix64.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z ^ (z >> 27)
+    }
+
+    /// `role=primary` or `role=backup`.
+    pub fn start(&mut self, role: Role, epoch: u32, timing: Timing, now: Instant) {
+        let session = self.random();
+        self.node = Some(Node::new(role, epoch, timing, session, now));
+        self.speaks = role == Role::Primary;
+        self.joined = false;
+        self.heartbeat = now;
+        self.housekeeping = now.after(SWEEP);
+        self.now = now;
+    }
+
+    /// `role=off`, while the hooks are still there.
+    pub fn leave(&mut self, now: Instant) {
+        self.now = now;
+        self.datagram(Datagram::Leave);
+        for at in 0..FLOWS {
+            if let Some(Kind::Shadow(shadow)) = self.entries[at].as_mut().map(|e| &mut e.kind) {
+                if shadow.is_speaking() {
+                    let reset = shadow.reset(now);
+                    let _ = self.transmit(at, &reset);
+                }
+                if let Some(Kind::Shadow(shadow)) = self.entries[at].as_mut().map(|e| &mut e.kind) {
+                    let doomed = shadow.doom(now);
+                    self.carry_out_shadow(at, doomed);
+                }
+            }
+        }
+        self.run();
+    }
+
+    /// The hooks are gone.
+    pub fn off(&mut self) {
+        for at in 0..FLOWS {
+            // The reset of its own socket may miss by what that had taken and not acknowledged yet. Such a socket is not of interest here.
+            if self.shadow(at).is_some() {
+                self.stacks[at].abort();
+                self.stacks[at].out.clear();
+            }
+        }
+        self.node = None;
+        self.entries = [None, None];
+        self.speaks = false;
+        self.joined = false;
+    }
+
+    /// The power fails.
+    pub fn die(&mut self) {
+        self.node = None;
+        self.entries = [None, None];
+        self.speaks = false;
+        self.joined = false;
+        self.backlog.clear();
+        self.batch.clear();
+        for stack in &mut self.stacks {
+            stack.abort();
+            stack.out.clear();
+        }
+    }
+
+    fn count(&mut self, counter: Counter) {
+        if !self.counts.contains(&counter) {
+            self.counts.push(counter);
+        }
+    }
+
+    pub fn state(&self) -> Option<State> {
+        self.node.as_ref().map(Node::state)
+    }
+
+    pub fn shadow(&self, at: usize) -> Option<&Shadow> {
+        match &self.entries[at].as_ref()?.kind {
+            Kind::Shadow(shadow) => Some(shadow),
+            _ => None,
+        }
+    }
+
+    pub fn connection(&self, at: usize) -> Option<&Connection> {
+        match &self.entries[at].as_ref()?.kind {
+            Kind::Primary(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Whether there is memory.
+    fn memory(&mut self) -> bool {
+        let enough = self.short == 0;
+        self.starved |= !enough;
+        self.short = self.short.saturating_sub(1);
+        enough
+    }
+
+    /// Memory for a segment of a primary's connection was short.
+    fn starve(&mut self, at: usize) {
+        let now = self.now;
+        if let Some(Kind::Primary(connection)) = self.entries[at].as_mut().map(|e| &mut e.kind) {
+            let actions = connection.starve(now);
+            self.carry_out_primary(at, actions);
+        }
+    }
+
+    fn transmit(&mut self, at: usize, segment: &Segment) -> bool {
+        assert!(self.speaks, "a silent host sent {segment:?}");
+        let enough = self.memory();
+        if enough {
+            let frame = Frame::to_client(&self.flows[at], segment, Origin::Empty);
+            self.sent.push(Sent::Frame(at, frame));
+        }
+        enough
+    }
+
+    fn inject(&mut self, at: usize, segment: &Segment) -> bool {
+        let enough = self.memory();
+        if enough {
+            let frame = Frame::from_client(&self.flows[at], segment, Origin::Empty);
+            self.backlog.push_back((at, frame));
+        }
+        enough
+    }
+
+    fn carry_out_primary(&mut self, at: usize, actions: primary::Actions) {
+        if let Some(counter) = actions.count {
+            self.count(counter);
+        }
+        if let Some(record) = &actions.record {
+            self.tell(record);
+        }
+        if let Some(segment) = &actions.send {
+            if !self.transmit(at, segment) {
+                let now = self.now;
+                let entry = self.entries[at].as_mut();
+                if let Some(Kind::Primary(connection)) = entry.map(|entry| &mut entry.kind) {
+                    let starved = primary::Actions {
+                        check_socket: actions.check_socket,
+                        ..connection.starve(now)
+                    };
+                    return self.carry_out_primary(at, starved);
+                }
+            }
+        }
+        if actions.remove {
+            self.entries[at] = None;
+            return;
+        }
+        let (socket, now) = (self.socket(at), self.now);
+        let Some(Kind::Primary(connection)) = self.entries[at].as_mut().map(|e| &mut e.kind) else {
+            return;
+        };
+        let when = connection.poll_at();
+        let asked = actions
+            .check_socket
+            .then(|| connection.on_socket(socket, now));
+        if let Some(when) = when {
+            self.wake_at(when);
+        }
+        if let Some(actions) = asked {
+            self.carry_out_primary(at, actions);
+        }
+    }
+
+    fn carry_out_shadow(&mut self, at: usize, actions: shadow::Actions) {
+        if let Some(counter) = actions.count {
+            self.count(counter);
+        }
+        if let Some(record) = &actions.record {
+            self.tell(record);
+        }
+        let starved = actions
+            .inject
+            .as_ref()
+            .is_some_and(|segment| !self.inject(at, segment));
+        let Some(entry) = &mut self.entries[at] else {
+            return;
+        };
+        if let (Kind::Shadow(shadow), true) = (&mut entry.kind, starved) {
+            shadow.starve();
+        }
+        if actions.release_queue {
+            for (frame, _) in std::mem::take(&mut entry.queue) {
+                self.backlog.push_back((at, frame));
+            }
+        }
+        let Some(entry) = &mut self.entries[at] else {
+            return;
+        };
+        if let Some(acked) = actions.release_held {
+            entry.queue.retain(|(_, end)| *end > acked);
+            entry.released = Some(acked);
+        }
+        if let Some(segment) = &actions.send {
+            let _ = self.transmit(at, segment);
+        }
+        if actions.remove {
+            self.entries[at] = None;
+            return;
+        }
+        let Some(shadow) = self.shadow(at) else {
+            return;
+        };
+        let when = shadow.poll_at();
+        let asked = actions
+            .check_socket
+            .then(|| shadow.on_socket(self.socket(at)));
+        if let Some(when) = when {
+            self.wake_at(when);
+        }
+        if let Some(actions) = asked {
+            self.carry_out_shadow(at, actions);
+        }
+    }
+
+    fn socket(&self, at: usize) -> Socket {
+        match self.stacks[at].state {
+            Stack::Closed => Socket::Gone,
+            Stack::TimeWait => Socket::TimeWait,
+            _ => Socket::Live,
+        }
+    }
+
+    // Events of the node.
+
+    fn on_event(&mut self, event: Event) {
+        trace!("    {event:?}");
+        let state = self.state();
+        self.joined = matches!(state, Some(State::Protected | State::Shadowing));
+        match event {
+            Event::Joined | Event::BackupLost(_) | Event::PeerLeft => self.end_session(),
+            Event::PrimaryLost(_) => self.take_over(),
+            Event::SteppedDown => {
+                self.speaks = false;
+                self.leave_behind();
+            }
+        }
+    }
+
+    fn leave_behind(&mut self) {
+        let now = self.now;
+        for at in 0..FLOWS {
+            let Some(entry) = &mut self.entries[at] else {
+                continue;
+            };
+            entry.queue.clear();
+            let actions = match &mut entry.kind {
+                Kind::Primary(connection) => match connection.step_down(now) {
+                    Some((shadow, actions)) => {
+                        entry.kind = Kind::Shadow(shadow);
+                        actions
+                    }
+                    None => {
+                        self.entries[at] = None;
+                        continue;
+                    }
+                },
+                Kind::Shadow(shadow) => shadow.step_down(now),
+                Kind::Pending(_) => {
+                    self.entries[at] = None;
+                    continue;
+                }
+            };
+            self.carry_out_shadow(at, actions);
+        }
+    }
+
+    fn end_session(&mut self) {
+        let now = self.now;
+        for at in 0..FLOWS {
+            let Some(entry) = &mut self.entries[at] else {
+                continue;
+            };
+            match &mut entry.kind {
+                Kind::Primary(connection) => {
+                    let actions = connection.unprotect(Counter::UnprotectedBackupLost, now);
+                    self.carry_out_primary(at, actions);
+                }
+                Kind::Shadow(shadow) if !shadow.is_speaking() => {
+                    let actions = shadow.abandon(now);
+                    entry.queue.clear();
+                    self.carry_out_shadow(at, actions);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// An operator asks for it.
+    pub fn take_over_on_request(&mut self, now: Instant) {
+        self.now = now;
+        let fresh = self.random();
+        let Some(node) = self.node.as_mut().filter(|n| n.role() == Role::Backup) else {
+            return;
+        };
+        node.take_over(fresh);
+        self.take_over();
+        self.run();
+    }
+
+    fn take_over(&mut self) {
+        let now = self.now;
+        self.speaks = true;
+        self.joined = false;
+        self.took_over = true;
+        self.datagram(Datagram::Heartbeat);
+        for at in 0..FLOWS {
+            self.continued[at] = false;
+            let Some(entry) = &mut self.entries[at] else {
+                continue;
+            };
+            let Kind::Shadow(shadow) = &mut entry.kind else {
+                self.entries[at] = None;
+                continue;
+            };
+            let ready = shadow.is_ready();
+            let actions = shadow.take_over(now);
+            if shadow.is_speaking() {
+                // Without memory for its SYN, or with other options, it may still come to nothing.
+                self.continued[at] = ready || !self.starved && self.suits;
+                if ready {
+                    for (mut frame, _) in std::mem::take(&mut entry.queue) {
+                        let change = shadow.outward_held(&frame.segment(), now);
+                        rewrite(&mut frame, &change);
+                        self.sent.push(Sent::Frame(at, frame));
+                    }
+                }
+            }
+            self.carry_out_shadow(at, actions);
+        }
+        if let Some(node) = &mut self.node {
+            node.took_over();
+        }
+    }
+}
+
+/// Changes the bytes of a packet, as a hook does.
+fn rewrite(frame: &mut Frame, change: &Rewrite) {
+    change.apply(&mut frame.header, Checksum::Full).unwrap();
+}

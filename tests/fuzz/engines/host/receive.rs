@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way in (`src/receive.rs`).
+
+use super::*;
+
+impl Host {
+    /// A frame of the client's.
+    pub fn receive(&mut self, at: usize, frame: Frame, now: Instant) {
+        self.now = now;
+        self.local_in(at, frame);
+        self.run();
+    }
+
+    /// Until the stack has taken what was injected, and everything it said to that has gone its way.
+    pub fn run(&mut self) {
+        for round in 0.. {
+            assert!(round < 5000, "a storm between the stack and the module");
+            if let Some(at) = (0..FLOWS).find(|at| !self.stacks[*at].out.is_empty()) {
+                let (segment, origin) = self.stacks[at].out.remove(0);
+                trace!("    the stack says {}", Short(&segment));
+                self.local_out(at, &segment, origin);
+            } else if let Some((at, frame)) = self.backlog.pop_front() {
+                self.local_in(at, frame);
+            } else {
+                break;
+            }
+        }
+        self.flush();
+    }
+
+    pub(super) fn local_in(&mut self, at: usize, mut frame: Frame) {
+        if self.node.is_none() {
+            self.stacks[at].receive(&frame, true, self.now);
+            return;
+        }
+        let segment = frame.segment();
+        if segment.opens() && self.speaks {
+            return self.receive_syn(at, frame, &segment);
+        }
+        let now = self.now;
+        let joined = self.joined;
+        match self.entries[at].as_mut().map(|entry| &mut entry.kind) {
+            Some(Kind::Primary(connection)) => {
+                let actions = connection.on_client(&segment, joined, now);
+                self.carry_out_primary(at, actions);
+                self.hand_up(at, &frame);
+            }
+            Some(Kind::Shadow(shadow)) => {
+                let (inbound, actions) = shadow.on_client(&segment, now);
+                match inbound {
+                    Inbound::Pass(change) => {
+                        rewrite(&mut frame, &change);
+                        self.check_inbound(at, &segment, &frame);
+                        // The module first carries out the actions, and then lets the packet go on its way.
+                        self.carry_out_shadow(at, actions);
+                        self.hand_up(at, &frame);
+                    }
+                    Inbound::Queue => {
+                        self.enqueue(at, frame, &segment);
+                        self.carry_out_shadow(at, actions);
+                    }
+                    Inbound::Drop(counter) => {
+                        self.count(counter);
+                        self.carry_out_shadow(at, actions);
+                    }
+                }
+            }
+            Some(Kind::Pending(_)) => self.enqueue(at, frame, &segment),
+            None if self.speaks => self.hand_up(at, &frame),
+            None => {
+                let early = !segment.flags.intersects(Flags::SYN | Flags::RST)
+                    && !segment.is_empty()
+                    && self.joined;
+                if early {
+                    self.entries[at] = Some(Entry::new(Kind::Pending(now)));
+                    self.enqueue(at, frame, &segment);
+                }
+            }
+        }
+    }
+
+    /// What the shadow's stack is shown of a client's segment is what the client said, in its own numbers, but no acknowledgement of more than
+    /// it has sent: it would drop the whole segment.
+    fn check_inbound(&self, at: usize, said: &Segment, frame: &Frame) {
+        let (shown, stack) = (frame.segment(), &self.stacks[at]);
+        let flags = said.flags;
+        if frame.origin == Origin::Forged
+            || stack.state != Stack::Open
+            || !flags.contains(Flags::ACK)
+            || flags.contains(Flags::RST)
+        {
+            return;
+        }
+        let Some(delta) = self.delta(at) else { return };
+        let scale = stack.other_scale();
+        let edge = |s: &Segment| s.ack + (u32::from(s.window) << scale);
+        let more = (edge(&shown) + delta).since(edge(said));
+        assert!(shown.ack <= stack.nxt, "beyond what was sent: {shown:?}");
+        assert!(
+            (0..1 << scale).contains(&more) || shown.window == u16::MAX && more <= 0,
+            "the right edge moves by {more}: {said:?} {shown:?}"
+        );
+        let sack = |s: &Segment| -> Vec<_> { s.options.sack.iter().collect() };
+        if shown.ack + delta == said.ack {
+            let back = |(left, right)| (left - delta, right - delta);
+            assert_eq!(
+                sack(&shown),
+                sack(said).into_iter().map(back).collect::<Vec<_>>()
+            );
+        } else {
+            assert_eq!(sack(&shown), [], "blocks for another acknowledgement");
+        }
+    }
+
+    /// What leads from the shadow's numbers to the primary's.
+    fn delta(&self, at: usize) -> Option<Delta> {
+        let primary = self.entries[at].as_ref()?.primary_isn?;
+        Some(Delta::between(primary, self.stacks[at].iss()))
+    }
+
+    fn hand_up(&mut self, at: usize, frame: &Frame) {
+        trace!("    the stack gets {}", Short(&frame.segment()));
+        let queued = self.stacks[at].receive(frame, true, self.now);
+        if queued && !self.speaks && self.node.is_some() {
+            let (rcv_nxt, now) = (self.stacks[at].rcv, self.now);
+            if let Some(Kind::Shadow(shadow)) = self.entries[at].as_mut().map(|e| &mut e.kind) {
+                if let Some(record) = shadow.on_delivered(rcv_nxt, now) {
+                    self.tell(&record);
+                }
+            }
+        }
+    }
+
+    fn receive_syn(&mut self, at: usize, mut frame: Frame, segment: &Segment) {
+        let opening = |shadow: &Shadow| shadow.is_opened_by(segment);
+        let fresh = !self.shadow(at).is_some_and(opening)
+            && (self.entries[at].is_none() || self.socket(at).gives_way());
+        if fresh {
+            self.serial = self.serial.wrapping_add(1);
+            let id = ConnectionId((at as u64) << 32 | u64::from(self.serial));
+            let made = Connection::from_syn(id, self.flows[at], segment, self.now);
+            self.entries[at] = match made {
+                Ok(connection) => Some(Entry::new(Kind::Primary(connection))),
+                Err(why) => {
+                    self.count(why);
+                    None
+                }
+            };
+        }
+        rewrite(&mut frame, &plain_handshake(segment).0);
+        self.hand_up(at, &frame);
+    }
+
+    fn enqueue(&mut self, at: usize, frame: Frame, segment: &Segment) {
+        if let Some(entry) = &mut self.entries[at] {
+            if !segment.is_empty() && entry.queue.len() < MAX_PENDING {
+                entry.queue.push((frame, segment.end()));
+            }
+        }
+    }
+}
