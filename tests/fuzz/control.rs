@@ -101,7 +101,10 @@ fn services(text: &str, port: u16) {
 fn key(text: &str) {
     match KeyBytes::parse(text) {
         Ok(key) => {
-            let shown: String = key.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+            let shown = key
+                .as_bytes()
+                .iter()
+                .fold(String::new(), |shown, byte| format!("{shown}{byte:02x}"));
             assert_eq!(shown, text.to_ascii_lowercase());
             assert!((MIN_KEY..=MAX_KEY).contains(&key.as_bytes().len()));
         }

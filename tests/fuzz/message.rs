@@ -59,7 +59,7 @@ impl Said {
                     let addr = match bytes {
                         [a, b, c, d, ..] if v4 => IpAddr::from([a, b, c, d]),
                         // Not a mapped one, which no wire has.
-                        _ => Ipv6Addr::from(u128::from_be_bytes(bytes) | 1 << 127).into(),
+                        _ => Ipv6Addr::from(u128::from_be_bytes(bytes) | (1 << 127)).into(),
                     };
                     SocketAddr::new(addr, port).into()
                 };

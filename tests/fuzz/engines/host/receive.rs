@@ -138,7 +138,7 @@ impl Host {
             && (self.entries[at].is_none() || self.socket(at).gives_way());
         if fresh {
             self.serial = self.serial.wrapping_add(1);
-            let id = ConnectionId((at as u64) << 32 | u64::from(self.serial));
+            let id = ConnectionId(((at as u64) << 32) | u64::from(self.serial));
             let made = Connection::from_syn(id, self.flows[at], segment, self.now);
             self.entries[at] = match made {
                 Ok(connection) => Some(Entry::new(Kind::Primary(connection))),
