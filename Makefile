@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug demo clean help
 all: module
 
 ifdef KDIR
@@ -23,10 +23,13 @@ check:
 	@scripts/check.sh
 
 test:
-	@scripts/test.sh host netns vm
+	@scripts/test.sh host netns vm debug
 
 test-host test-netns test-vm test-kernels: test-%:
 	@scripts/test.sh $*
+
+test-debug:
+	@TESTS="$${TESTS:-all}" scripts/test.sh debug
 
 demo: module traffic
 	@scripts/demo.sh
@@ -43,6 +46,7 @@ help:
 	@echo 'make test-netns  client, primary and backup as namespaces in one guest'
 	@echo 'make test-vm     client, primary and backup as three guests'
 	@echo 'make test-kernels  test-netns on the kernel of Debian 13 backports and on that of testing'
+	@echo 'make test-debug  test-netns on a kernel with KASAN, lockdep, kmemleak and more'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo
