@@ -13,6 +13,7 @@ clean_up() { redis primary flushall && redis backup flushall; } >/dev/null
 # bench TEXT VERSION ARGUMENT...: to its end without a failure; then both hosts have the same keys.
 bench() {
     local text="$1, IPv$2" address status=0
+    wanted "$text" || return
     address=$(address "$2")
     shift 2
     clean_up
@@ -32,6 +33,7 @@ bench() {
 # takeover: not one is lost or carried out twice. A million, as then all replies are of one length.
 counts() {
     local text=$1 number=$2 measure=$3 status=0 pid before
+    wanted "$text" || return
     shift 3
     watch takeover
     # shellcheck disable=SC2086 # words on purpose

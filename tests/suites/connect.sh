@@ -45,12 +45,11 @@ has_moved() { ended "$pid" || [ $(($(stat -c %s "$WORK/cout") + $(stat -c %s "$W
 transfer() {
     local text="$1, IPv$2" address status=0 host hosts='primary backup' rounds=${rounds:-1} pid begun
     local -A listener
+    [ "$3" = whole ] || text="$text, through a takeover"
+    wanted "$text" || return
     address=$(address "$2")
     watch "$3"
-    [ "$fate" = whole ] || {
-        text="$text, through a takeover"
-        hosts=$survivor
-    }
+    [ "$fate" = whole ] || hosts=$survivor
     shift 3
     port=$((port + 1))
     for host in primary backup; do

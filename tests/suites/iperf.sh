@@ -15,9 +15,10 @@ field() { python3 -c 'import json, sys; it = json.load(open(sys.argv[1])); print
 # measure TEXT VERSION FATE CONNECTIONS ARGUMENT...
 measure() {
     local text="$1, IPv$2" address status=0 host pid connections=$4 figures servers=()
+    [ "$3" = whole ] || text="$text, through a takeover"
+    wanted "$text" || return
     address=$(address "$2")
     watch "$3"
-    [ "$fate" = whole ] || text="$text, through a takeover"
     shift 4
     port=$((port + 1))
     for host in primary backup; do

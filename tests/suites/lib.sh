@@ -12,6 +12,9 @@ SELFTESTS=$SUITES/selftests
 # Chance is drawn from the seed, so that a run can be repeated as far as time allows.
 SEED=${SEED:-$RANDOM}
 
+# wanted TEXT: ONLY, a regular expression, picks cases out of a test.
+wanted() { [[ $1 =~ ${ONLY-} ]]; }
+
 # address VERSION
 address() { [ "$1" = 4 ] && echo "$VIP4" || echo "$VIP6"; }
 # listens HOST PORT

@@ -104,12 +104,12 @@ for name in "${long[@]}"; do skip "${name#/}" "takes minutes in an emulated gues
 for file in "$SUITES"/redis/tests/unit/{type/,}*.tcl; do
     name=${file#"$SUITES/redis/tests/unit/"}
     name=${name%.tcl}
-    [ -z "${UNITS-}" ] || [[ " $UNITS " == *" $name "* ]] || continue
+    wanted "$name" || continue
     unit "$name"
     echo "$name ${passed:-0}" >>"$WORK/totals"
 done
 for name in $deterministic; do
-    [ -z "${UNITS-}" ] || [[ " $UNITS " == *" $name "* ]] || continue
+    wanted "$name" || continue
     survives_in "$name"
 done
 ktap_end
