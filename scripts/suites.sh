@@ -43,11 +43,11 @@ collect() {
 # debian DIR: $packages, unpacked in DIR/debian, and the tar file of Redis' source in DIR.
 debian() {
     # The archive's source lists beside those of its packages.
-    sources | sed -n "p; s/^deb\( .* $STTCP_SUITE main\)/deb-src\1/p" |
+    sources "$STTCP_STABLE" | sed -n "p; s/^deb\( .* $STTCP_STABLE main\)/deb-src\1/p" |
         mmdebstrap --variant=extract --format=directory --include="${packages[*]}" \
             --aptopt='APT::Install-Recommends "false"' \
             --extract-hook='cd "$1/.." && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get source --download-only --tar-only redis' \
-            "$STTCP_SUITE" "$1/debian" -
+            "$STTCP_STABLE" "$1/debian" -
 }
 
 # selftests DIR KERNEL: $programs and the scripts and libraries beside them.
