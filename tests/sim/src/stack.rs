@@ -290,9 +290,9 @@ impl Stack {
             return build(from, to, &segment);
         }
         line.rcv_nxt = segment.ack;
-        let probe =
-            segment.payload_len == 1 && packet.ends_with(&[0]) && segment.end() == line.snd_nxt;
-        if probe && !segment.flags.contains(Flags::PSH) {
+        // No byte of a talk is 0.
+        if segment.payload_len == 1 && packet.ends_with(&[0]) {
+            segment.seq = line.snd_nxt - 1;
             return build(from, to, &segment);
         }
         line.snd_nxt = line.snd_nxt.later(segment.end());
