@@ -50,6 +50,8 @@ pub enum Out {
 /// Whether the backup must have what a segment acknowledges.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Gate {
+    /// The handshake is under way. smoltcp then tells of its whole window, which Linux does not (tcp_v4_reqsk_send_ack).
+    Early,
     Open,
     Closed,
     /// It must as long as it has the shadow.
@@ -63,7 +65,8 @@ impl Gate {
             primary::State::Unprotected(
                 Counter::UnprotectedStalled | Counter::UnprotectedOpenTimeout,
             ) => Gate::Leaving,
-            primary::State::HalfOpen | primary::State::Unprotected(_) => Gate::Open,
+            primary::State::HalfOpen => Gate::Early,
+            primary::State::Unprotected(_) => Gate::Open,
         }
     }
 }

@@ -371,7 +371,11 @@ impl World {
             ));
         };
         // Whom another has succeeded may be behind that one.
-        if self.report.split || self.excuse(at).is_some() || index != self.speaker {
+        if self.report.split
+            || self.excuse(at).is_some()
+            || index != self.speaker
+            || gate == Gate::Early
+        {
             return;
         }
         let peer = &self.hosts[1 - index];
