@@ -8,7 +8,7 @@ mod script;
 use script::{c, flow, linux, ms, p, plain_open, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY};
 use sttcp::{
     counters::Counter,
-    message::{Close, Gone, Open, Progress, Record},
+    message::{Close, Gone, Open, Progress, Record, Span},
     primary::{plain_handshake, Actions, Connection, Socket, State, Verdict},
     rewrite::{Blank, Rewrite},
     seq::SeqNumber,
@@ -400,6 +400,89 @@ fn backup_is_asked_while_an_acknowledgement_is_held() {
     assert_eq!(actions.record, Some(Record::Query(ID)));
     connection.on_progress(&progress(100, 0), ms(1021));
     assert_eq!(connection.poll_at(), None);
+}
+
+fn span(start: u32, end: u32) -> Option<Span> {
+    Some(Span {
+        start: c(start),
+        end: c(end),
+    })
+}
+
+#[test]
+fn client_bytes_are_kept_until_the_shadow_has_them() {
+    let mut connection = protected();
+    let mut keeps = |segment: Segment| connection.on_client(&segment, true, ms(2)).retain;
+    assert!(keeps(seg(c(0), p(0)).data(100)));
+    assert!(keeps(seg(c(100), p(0)).fin()));
+    // Out of order too: it may be what the tap loses.
+    assert!(keeps(seg(c(200), p(0)).data(100)));
+    assert!(!keeps(seg(c(100), p(0))));
+    assert!(!keeps(seg(c(0), p(0)).data(100).flag(Flags::URG)));
+    assert_eq!(
+        connection.on_progress(&progress(100, 0), ms(3)).release,
+        Some(c(100))
+    );
+    assert_eq!(
+        connection.on_progress(&progress(100, 0), ms(3)).release,
+        None
+    );
+    // What it has is not kept again.
+    let repeated = seg(c(0), p(0)).data(100);
+    assert!(!connection.on_client(&repeated, true, ms(4)).retain);
+}
+
+#[test]
+fn plain_tcp_keeps_nothing() {
+    let mut connection = half_open();
+    let data = seg(c(0), p(0)).data(100);
+    assert!(!connection.on_client(&data, false, ms(0)).retain);
+    let mut connection = protected();
+    connection.unprotect(Counter::UnprotectedBackupLost, ms(2));
+    assert!(!connection.on_client(&data, true, ms(3)).retain && !connection.retains());
+}
+
+#[test]
+fn shadow_gets_what_it_misses_as_far_as_it_is_accepted() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(3000), true, ms(2));
+    connection.on_server(&seg(p(0), c(2000)), ms(2));
+    let missing = |from, to| span(from, to).unwrap();
+    let actions = connection.on_missing(&missing(1000, 3000));
+    assert_eq!(actions.resend, span(1000, 2000));
+    assert_eq!(actions.count, Some(Counter::GapsRepaired));
+    // Neither what it says it has, nor what nobody has.
+    connection.on_progress(&progress(1500, 0), ms(3));
+    let actions = connection.on_missing(&missing(1000, 1600));
+    assert_eq!(actions.resend, span(1500, 1600));
+    for (from, to) in [(0, 1000), (2000, 3000), (1600, 1500)] {
+        assert_eq!(
+            connection.on_missing(&missing(from, to)),
+            Actions::default()
+        );
+    }
+}
+
+#[test]
+fn lost_tail_is_sent_in_parts() {
+    const PART: u32 = 16 << 10;
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(40_000), true, ms(2));
+    connection.on_server(&seg(p(0), c(40_000)), ms(2));
+    assert_eq!(connection.poll_at(), Some(ms(7)));
+    let actions = connection.poll(ms(7));
+    assert_eq!(actions.resend, span(0, PART));
+    assert_eq!(actions.count, Some(Counter::TailsRepaired));
+    assert_eq!(connection.poll_at(), Some(ms(17)));
+    // Not before all of the part has arrived.
+    let actions = connection.on_progress(&progress(PART - 1, 0), ms(8));
+    assert_eq!(actions.resend, None);
+    let actions = connection.on_progress(&progress(PART, 0), ms(8));
+    assert_eq!(actions.resend, span(PART, 2 * PART));
+    let actions = connection.on_progress(&progress(2 * PART, 0), ms(9));
+    assert_eq!(actions.resend, span(2 * PART, 40_000));
+    let actions = connection.on_progress(&progress(40_000, 0), ms(10));
+    assert_eq!((actions.resend, actions.release), (None, Some(c(40_000))));
 }
 
 #[test]
