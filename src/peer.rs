@@ -4,7 +4,7 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::{
-    records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind as Datagram, Open, Record,
+    records, split_tag, BadMessage, Batch, Bytes, Close, Gone, Header, Kind as Datagram, Open, Record,
     MAX_DATAGRAM,
 };
 use crate::engine::shadow::{Actions, Shadow};
@@ -159,7 +159,7 @@ impl Node {
                 }
             }
             (Record::Progress(progress), true) => self.on_answer(record, progress.id),
-            (Record::Gone(id, _), true) => self.on_answer(record, *id),
+            (Record::Gone(id, _) | Record::Missing(id, _), true) => self.on_answer(record, *id),
             _ => self.count(Counter::PeerBadMessage),
         }
     }
@@ -181,11 +181,36 @@ impl Node {
         let actions = match record {
             Record::Progress(progress) => connection.on_progress(progress, now()),
             Record::Gone(_, why) => connection.on_gone(*why, now()),
+            Record::Missing(_, span) => connection.on_missing(span),
             _ => return,
         };
         let flow = entry.flow;
         if !self.carry_out_primary(entry, actions) {
             bucket.remove(&flow);
+        }
+    }
+
+    /// The primary sends bytes that the tap may have lost.
+    fn on_bytes(&self, bytes: &Bytes<'_>) {
+        let Some(mut bucket) = self.table.lock_id(bytes.id) else {
+            return;
+        };
+        let Some(entry) = bucket.find_id(bytes.id) else {
+            self.tell(&Record::Gone(bytes.id, Gone::Ended));
+            return;
+        };
+        let Kind::Shadow(shadow) = &mut entry.kind else {
+            return;
+        };
+        let (segment, answer) = shadow.on_bytes(bytes);
+        if let Some(segment) = segment {
+            self.count(Counter::BytesInjected);
+            if !self.inject_bytes(&entry.flow, &segment, bytes.payload, entry.ifindex) {
+                shadow.starve();
+            }
+        }
+        if let Some(answer) = &answer {
+            self.tell(answer);
         }
     }
 
@@ -265,13 +290,23 @@ impl Receive for Node {
             Ok(None) => {}
         }
         self.count(Counter::PeerReceived);
-        if header.kind == Datagram::Records && self.joined() {
-            for record in records(body) {
-                match record {
-                    Ok(record) => self.on_record(&record),
-                    Err(_) => self.count(Counter::PeerBadMessage),
+        if !self.joined() {
+            return;
+        }
+        match header.kind {
+            Datagram::Records => {
+                for record in records(body) {
+                    match record {
+                        Ok(record) => self.on_record(&record),
+                        Err(_) => self.count(Counter::PeerBadMessage),
+                    }
                 }
             }
+            Datagram::Bytes => match Bytes::parse(body) {
+                Ok(bytes) if !self.speaks() => self.on_bytes(&bytes),
+                _ => self.count(Counter::PeerBadMessage),
+            },
+            Datagram::Heartbeat | Datagram::Leave => {}
         }
     }
 

@@ -219,6 +219,9 @@ impl Node {
         match &mut entry.kind {
             Kind::Primary(connection) => {
                 let actions = connection.on_client(segment, self.joined(), now());
+                if actions.retain {
+                    self.retain(entry, &skb, segment);
+                }
                 let keep = self.carry_out_primary(entry, actions);
                 (Verdict::Accept(skb), keep)
             }

@@ -9,6 +9,7 @@ use crate::engine::primary::{self, ConnectionId};
 use crate::engine::shadow;
 use crate::engine::time::Instant;
 use crate::engine::wire::Flow;
+use crate::retention::Retained;
 use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::skb::SkbQueue;
@@ -50,6 +51,8 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// Client segments until the shadow is ready, then held output.
     pub(crate) queue: SkbQueue,
+    /// On a primary, client segments that the backup may have missed.
+    pub(crate) retained: Retained,
     /// The device that the client's packets come from.
     pub(crate) ifindex: u32,
     next: Option<KBox<Entry>>,
@@ -116,6 +119,7 @@ impl Bucket {
                 flow,
                 kind,
                 queue: SkbQueue::new(),
+                retained: Retained::new(),
                 ifindex,
                 next: None,
             },
