@@ -6,6 +6,7 @@ set -euo pipefail
 
 cd "$STTCP_TOP"
 names=$(pick tests/netns "$@")
+: "${STTCP_APPEND:=}"
 scripts/module.sh
 scripts/traffic.sh
 mkdir -p build/results
@@ -17,6 +18,8 @@ cp sttcp.ko build/sttcp-traffic tests/guest/netns-job "$share/"
 if grep -qx memory <<<"$names"; then
     OUT=build/faults FAULTS=1 scripts/module.sh
     cp build/faults/sttcp.ko "$share/sttcp-faults.ko"
+    # The kernel notes down who asks for small memory: so what the module leaves behind has a name.
+    STTCP_APPEND+=" slab_debug=U,kmalloc-*"
 fi
 printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
@@ -25,4 +28,4 @@ for name in TAKEOVERS SEED INTERVAL LOADS; do
 done >"$share/env"
 say "booting a guest for: ${names//$'\n'/ } ..."
 scripts/guest.sh -m "${STTCP_MEMORY:-3072}" -c "${STTCP_CPUS:-2}" -t "${STTCP_TIMEOUT:-3600}" -l build/results/netns.dmesg \
-    -a "${STTCP_APPEND-}" "$share" netns-job
+    -a "$STTCP_APPEND" "$share" netns-job
