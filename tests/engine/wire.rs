@@ -66,6 +66,7 @@ fn flow_knows_its_version_and_direction() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a quarter of a million addresses are too many for an interpreter")]
 fn hash_spreads_neighbours_and_depends_on_the_seed() {
     // One client's ports, and one port of neighbouring clients, into 256 buckets.
     for v6 in [false, true] {
