@@ -6,7 +6,8 @@
 //! sends at most one acknowledgement in a second to what is out of its window, and has no timer to probe a zero window, for which keep-alive
 //! probes stand in. Some of its faults would stop a stream, and are made good here, below the sockets:
 //!
-//! - Its keep-alive probe has a byte of payload, which is a wrong one if the last byte was lost. It goes out without, as Linux sends it.
+//! - Its keep-alive probe has a byte of payload, which is a wrong one if the last byte was lost. It goes out without, and from before what is
+//!   acknowledged, as Linux sends it (tcp_xmit_probe_skb).
 //! - In CLOSE-WAIT and LAST-ACK any acknowledgement stops its retransmission timer. [`Line`] has another one.
 //! - When it begins to send again, its bare acknowledgements go back too, and lie before the window of who has the bytes. They carry the end of what was sent
 //!   (RFC 9293, section 3.10.7.4).
@@ -292,7 +293,7 @@ impl Stack {
         line.rcv_nxt = segment.ack;
         // No byte of a talk is 0.
         if segment.payload_len == 1 && packet.ends_with(&[0]) {
-            segment.seq = line.snd_nxt - 1;
+            segment.seq = line.una - 1;
             return build(from, to, &segment);
         }
         line.snd_nxt = line.snd_nxt.later(segment.end());

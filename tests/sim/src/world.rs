@@ -592,7 +592,12 @@ impl World {
                     Some((End::Aborted, _)) => may_reset,
                 },
                 Some(End::Aborted) => true,
-                Some(End::Reset) => may_reset,
+                // The server's socket may be gone before the client's program has looked, and a late repetition meets a reset, as in any TCP.
+                Some(End::Reset) => {
+                    may_reset
+                        || program.heard == talk.server_bytes()
+                            && served == Some((End::Finished, talk.client_bytes()))
+                }
                 None => false,
             };
             if fine {
