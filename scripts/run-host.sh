@@ -10,5 +10,5 @@ for manifest in Cargo.toml tests/*/Cargo.toml; do
     say "cargo test of $manifest ..."
     scripts/chroot.sh cargo test -q --locked --no-fail-fast --manifest-path "$manifest" "${names[@]}" || status=1
 done
-scripts/fuzz.sh run "${FUZZ_SECONDS:-15}" || status=1
+scripts/fuzz.sh run "${FUZZ_SECONDS:-8}" || status=1
 exit "$status"
