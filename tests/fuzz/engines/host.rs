@@ -97,6 +97,7 @@ pub struct Host {
     /// Which connections went on here at the last takeover.
     pub continued: [bool; FLOWS],
     pub took_over: bool,
+    pub stepped_down: bool,
     pub counts: Vec<Counter>,
     now: Instant,
 }
@@ -125,6 +126,7 @@ impl Host {
             sent: vec![],
             continued: [false; FLOWS],
             took_over: false,
+            stepped_down: false,
             counts: vec![],
             now: zero,
         }
@@ -366,6 +368,7 @@ impl Host {
             Event::PrimaryLost(_) => self.take_over(),
             Event::SteppedDown => {
                 self.speaks = false;
+                self.stepped_down = true;
                 self.leave_behind();
             }
         }

@@ -74,6 +74,12 @@ impl World {
     }
 
     pub(super) fn note_takeover(&mut self, host: usize) {
+        // Nobody carries on what a host took that was primary no longer, and did not know that yet.
+        if std::mem::take(&mut self.hosts[host].stepped_down) {
+            for truth in &mut self.truth {
+                truth.lost |= truth.owner == Some(host);
+            }
+        }
         if !std::mem::take(&mut self.hosts[host].took_over) {
             return;
         }
