@@ -5,34 +5,18 @@
 // Each target uses its own part of this.
 #![allow(dead_code)]
 
-/// RFC 1071 as its first section says it: add 16-bit words, each carry at once, complement.
-fn internet_checksum(parts: &[&[u8]]) -> u16 {
-    let bytes = parts.concat();
-    let mut sum = 0_u32;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(pair[0]) * 256 + u32::from(*pair.get(1).unwrap_or(&0));
-        if sum > 0xffff {
-            sum -= 0xffff;
-        }
-    }
-    !(sum as u16)
-}
+#[path = "../engine/common/checksum.rs"]
+mod checksum;
 
 /// The checksum that belongs into the segment behind the `ip_header_len` bytes of IP headers.
 pub fn tcp_checksum(packet: &[u8], ip_header_len: usize) -> u16 {
     let (ip, tcp) = packet.split_at(ip_header_len);
-    let addresses = if ip[0] >> 4 == 4 {
-        &ip[12..20]
-    } else {
-        &ip[8..40]
-    };
-    let len = (tcp.len() as u32).to_be_bytes();
-    internet_checksum(&[addresses, &len, &[0, 0, 0, 6], &tcp[..16], &tcp[18..]])
+    checksum::tcp_checksum(ip, tcp)
 }
 
 /// The checksum that belongs into an IPv4 header without options.
 pub fn ipv4_checksum(header: &[u8]) -> u16 {
-    internet_checksum(&[&header[..10], &header[12..20]])
+    checksum::internet_checksum(&[&header[..10], &header[12..20]].concat())
 }
 
 /// What the two bytes at `at` say.
