@@ -463,7 +463,7 @@ impl Node {
                 if !shadow.is_speaking() && (shadow.id().0 ^ number) % WARM_EVERY == 0 {
                     self.warm(&entry.flow);
                 }
-                let actions = shadow.sweep();
+                let actions = shadow.sweep(now);
                 self.carry_out_shadow(entry, actions)
             }
             Kind::Pending(_) => true,

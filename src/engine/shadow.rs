@@ -27,6 +27,10 @@ const SYN_TRIES: u8 = 5;
 /// How long a shadow may stay without progress after its connection ended.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How often a shadow says where it stands, even if it does not move: a primary that knows its connection no longer, and whose `Close` was lost, says
+/// so again.
+const REMIND: Duration = Duration::from_secs(30);
+
 /// How long after a reset the kernel is asked whether its socket is gone.
 const CHECK_AFTER: Duration = Duration::from_millis(10);
 
@@ -145,6 +149,7 @@ pub struct Shadow {
     /// What a socket of an earlier connection between the same endpoints expects next, client's numbers.
     stale: Option<SeqNumber>,
     progress_at: Instant,
+    reminded_at: Instant,
     check_at: Option<Instant>,
 }
 
@@ -185,6 +190,7 @@ impl Shadow {
             server_fin: false,
             stale: None,
             progress_at: now,
+            reminded_at: now,
             check_at: Some(now.after(SYN_RETRY)),
         };
         let syn = shadow.syn();
@@ -617,10 +623,16 @@ impl Shadow {
         actions
     }
 
-    /// The time has come to compare the shadow with the kernel's socket.
-    pub fn sweep(&self) -> Actions {
+    /// The time has come to compare the shadow with the kernel's socket, and now and then with the primary's connection.
+    pub fn sweep(&mut self, now: Instant) -> Actions {
+        let shadows = self.state == State::Established && !self.speaking;
+        let reminds = shadows && now.since(self.reminded_at) >= REMIND;
+        if reminds {
+            self.reminded_at = now;
+        }
         Actions {
             check_socket: self.is_ready(),
+            record: reminds.then(|| Record::Progress(self.progress())),
             ..Actions::default()
         }
     }

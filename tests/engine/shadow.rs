@@ -670,6 +670,24 @@ fn connection_that_ended_ends_the_shadow() {
 }
 
 #[test]
+fn shadow_that_does_not_move_says_where_it_stands() {
+    // The primary's `Close` was lost, and so were the client's last segments: it would stay as long as its server does.
+    let mut shadow = established();
+    assert_eq!(shadow.sweep(ms(29_999)).record, None);
+    let actions = shadow.sweep(ms(30_000));
+    assert_eq!(
+        (actions.record, actions.check_socket),
+        (progress(0, 0), true)
+    );
+    assert_eq!(shadow.sweep(ms(59_999)).record, None);
+    assert_eq!(shadow.sweep(ms(60_000)).record, progress(0, 0));
+    // Neither one that is ending nor one that speaks has anything to say.
+    shadow.on_close(Close::Ended, ms(60_000));
+    assert_eq!(shadow.sweep(ms(90_000)).record, None);
+    assert_eq!(speaking().sweep(ms(90_000)).record, None);
+}
+
+#[test]
 fn ending_shadow_is_not_continued() {
     let mut shadow = established();
     shadow.on_close(Close::Ended, ms(5));

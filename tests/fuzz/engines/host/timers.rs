@@ -88,13 +88,14 @@ impl Host {
     }
 
     fn sweep_entry(&mut self, at: usize) {
-        match self.entries[at].as_ref().map(|entry| &entry.kind) {
+        let now = self.now;
+        match self.entries[at].as_mut().map(|entry| &mut entry.kind) {
             Some(Kind::Primary(connection)) => {
-                let actions = connection.sweep(self.now);
+                let actions = connection.sweep(now);
                 self.carry_out_primary(at, actions);
             }
             Some(Kind::Shadow(shadow)) => {
-                let actions = shadow.sweep();
+                let actions = shadow.sweep(now);
                 self.carry_out_shadow(at, actions);
             }
             _ => {}

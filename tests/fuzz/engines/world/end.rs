@@ -189,8 +189,8 @@ impl World {
     fn close_all(&mut self) {
         self.closing = true;
         self.work();
-        self.pass_time(4000);
-        self.pass_time(4000);
+        // Longer than the engine's last time-out, that of a shadow whose end nobody told it of.
+        self.pass_time(40_000);
         if self.split {
             return;
         }
