@@ -77,7 +77,11 @@ impl World {
         let far = segment.seq.since(client.nxt).unsigned_abs() > 1 << 21;
         // Farther ahead than the widest window: nobody has sent what it acknowledges.
         let boasts = segment.ack.since(client.rcv) > (1 << 30) + (1 << 22);
-        let ready = |host: &Host| host.stacks[at].state == Stack::Open;
+        // That an earlier connection's socket is there says nothing of the shadow that is to come.
+        let ready = |host: &Host| {
+            host.stacks[at].state == Stack::Open
+                && (host.speaks || host.shadow(at).is_some_and(|shadow| shadow.is_ready()))
+        };
         if !segment.is_empty()
             && !(client.state == Stack::Open && (far || self.hosts.iter().all(ready)))
         {
