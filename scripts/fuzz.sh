@@ -1,6 +1,6 @@
 #!/bin/bash
 # Fuzzes the engine.   fuzz.sh run SECONDS [TARGET...] | again TARGET FILE... | merge [TARGET...]
-#   run     Each target of tests/fuzz, or those named, begins with its corpus there and goes on for that long. What it finds new stays in
+#   run     Each target of tests/fuzz, or those named, begins with its corpus there and goes on for that long; 0: the corpus and no more. What it finds new stays in
 #           build/fuzz/TARGET, an input that fails in build/fuzz/TARGET-crash-*. The results look like Cargo's. SEED=N begins another row.
 #   again   These inputs once more; STTCP_TRACE=1 has `engines` tell what happens.
 #   merge   Makes the corpus anew, from what is in it and what runs have found: the fewest inputs that cover as many edges.
@@ -24,9 +24,10 @@ target() {
 
 # run SECONDS NAME
 run() {
-    local seconds=$1 name=$2 found=build/fuzz/$2 log=build/fuzz/$2.log status=0
+    local limit=-max_total_time=$1 name=$2 found=build/fuzz/$2 log=build/fuzz/$2.log status=0
+    [[ $1 -gt 0 ]] || limit=-runs=0
     mkdir -p "$found"
-    target "$name" -max_total_time="$seconds" -max_len=4096 -timeout=25 -seed="${SEED:-1}" -artifact_prefix="$found-" \
+    target "$name" "$limit" -max_len=4096 -timeout=25 -seed="${SEED:-1}" -artifact_prefix="$found-" \
         -print_final_stats=1 "$found" "tests/fuzz/corpus/$name" >"$log" 2>&1 || status=$?
     # A program that tried nothing has shown nothing.
     awk -v name="$name" '
@@ -56,14 +57,12 @@ merge() {
     say "$1: $(find "$corpus" -type f | wc -l) inputs, $(du -sb "$corpus" | cut -f1) bytes"
 }
 
-# names [TARGET...]: those named, or those of TESTS="NAME ..." that are targets, or all.
+# names [TARGET...]: those named, or all.
 names() {
     local all
     all=$(sed -n '/^\[\[bin\]\]/,/^name/s/^name = "\(.*\)"/\1/p' tests/fuzz/Cargo.toml)
     if [[ $# -gt 0 ]]; then
         printf '%s\n' "$@"
-    elif [[ -n ${TESTS-} ]]; then
-        grep -xF "${TESTS// /$'\n'}" <<<"$all" || true
     else
         printf '%s\n' "$all"
     fi
