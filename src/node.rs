@@ -8,9 +8,11 @@ use crate::engine::detector::Timing;
 use crate::engine::emit::{emit, MAX_PACKET};
 use crate::engine::message::{Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Role, State};
+use crate::engine::primary;
+use crate::engine::seq::SeqNumber;
+use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
 use crate::engine::wire::{Flags, Flow, Segment};
-use crate::engine::{primary, shadow};
 use crate::peer::Outbox;
 use crate::sys::bh::{new_bh_lock, BhLock};
 use crate::sys::fail::{self, Site};
@@ -21,7 +23,7 @@ use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
 use crate::sys::work::{Run, Work};
 use crate::sys::{announce, clock, socket};
-use crate::table::{Entry, Kind, Table};
+use crate::table::{Entry, Table};
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::time::Duration;
@@ -34,9 +36,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// The shortest time between two looks at the table.
 const TICK: Duration = Duration::from_millis(5);
-
-/// How long client segments wait for the primary's word about their connection.
-const PENDING: Duration = Duration::from_secs(1);
 
 /// Every so many sweeps the way to a client is warmed again.
 const WARM_EVERY: u64 = 8;
@@ -225,62 +224,20 @@ impl Node {
         result != Err(ENOMEM)
     }
 
-    /// Carries out what the engine wants of a primary's connection; `false` if the connection is over. Any context, bucket locked.
-    pub(crate) fn carry_out_primary(&self, entry: &mut Entry, actions: primary::Actions) -> bool {
-        let Kind::Primary(connection) = &mut entry.kind else {
-            return true;
-        };
-        if let Some(counter) = actions.count {
+    /// Carries out what the engine wants of a connection; `false` if the connection is over. Any context, bucket locked.
+    pub(crate) fn carry_out(&self, entry: &mut Entry, actions: Actions) -> bool {
+        for counter in actions.counts.into_iter().flatten() {
             self.count(counter);
         }
         if let Some(record) = &actions.record {
             self.tell(record);
         }
-        if let Some(segment) = &actions.send {
-            self.count(Counter::AcksReleased);
-            if !self.transmit(&entry.flow, segment) {
-                let starved = primary::Actions {
-                    check_socket: actions.check_socket,
-                    ..connection.starve(now())
-                };
-                return self.carry_out_primary(entry, starved);
-            }
-        }
-        if actions.remove {
-            return false;
-        }
-        if let Some(at) = connection.poll_at() {
-            self.wake_at(at);
-        }
-        !actions.check_socket || {
-            let actions = connection.on_socket(self.socket(&entry.flow, entry.ifindex), now());
-            self.carry_out_primary(entry, actions)
-        }
-    }
-
-    /// Memory for a segment of a primary's connection was short; `false` if the connection is over. Any context, bucket locked.
-    pub(crate) fn starve(&self, entry: &mut Entry) -> bool {
-        let Kind::Primary(connection) = &mut entry.kind else {
-            return true;
-        };
-        let actions = connection.starve(now());
-        self.carry_out_primary(entry, actions)
-    }
-
-    /// Carries out what the engine wants of a shadow; `false` if the shadow is over. Any context, bucket locked.
-    pub(crate) fn carry_out_shadow(&self, entry: &mut Entry, actions: shadow::Actions) -> bool {
-        let Kind::Shadow(shadow) = &mut entry.kind else {
-            return true;
-        };
-        if let Some(counter) = actions.count {
-            self.count(counter);
-        }
-        if let Some(record) = &actions.record {
-            self.tell(record);
+        if actions.clear_queue {
+            entry.queue.clear();
         }
         if let Some(segment) = &actions.inject {
             if !self.inject(&entry.flow, segment, entry.ifindex) {
-                shadow.starve();
+                entry.side.not_injected();
             }
         }
         if actions.release_queue {
@@ -292,26 +249,38 @@ impl Node {
         }
         if let Some(acked) = actions.release_held {
             entry.queue.retain(|tag| {
-                let keep = crate::engine::seq::SeqNumber::new(tag.end) > acked;
+                let keep = SeqNumber::new(tag.end) > acked;
                 if !keep {
                     self.count(Counter::HeldReleased);
                 }
                 keep
             });
         }
+        if actions.flush_held {
+            self.flush_held(entry);
+        }
         if let Some(segment) = &actions.send {
-            self.transmit(&entry.flow, segment);
+            if !self.transmit(&entry.flow, segment) && !self.not_sent(entry) {
+                return false;
+            }
         }
         if actions.remove {
             return false;
         }
-        if let Some(at) = shadow.poll_at() {
+        if let Some(at) = entry.side.poll_at() {
             self.wake_at(at);
         }
         !actions.check_socket || {
-            let actions = shadow.on_socket(self.socket(&entry.flow, entry.ifindex));
-            self.carry_out_shadow(entry, actions)
+            let socket = self.socket(&entry.flow, entry.ifindex);
+            let actions = entry.side.on_socket(socket, now());
+            self.carry_out(entry, actions)
         }
+    }
+
+    /// Memory for a segment of a connection was short; `false` if the connection is over. Any context, bucket locked.
+    pub(crate) fn not_sent(&self, entry: &mut Entry) -> bool {
+        let actions = entry.side.not_sent(now());
+        self.carry_out(entry, actions)
     }
 
     /// What the kernel has for a connection. Any context.
@@ -392,36 +361,17 @@ impl Node {
     fn leave_behind(&self) {
         let now = now();
         self.table.retain(|entry| {
-            entry.queue.clear();
-            let actions = match &mut entry.kind {
-                Kind::Primary(connection) => match connection.step_down(now) {
-                    Some((shadow, actions)) => {
-                        entry.kind = Kind::Shadow(shadow);
-                        actions
-                    }
-                    None => return false,
-                },
-                Kind::Shadow(shadow) => shadow.step_down(now),
-                Kind::Pending(_) => return false,
-            };
-            self.carry_out_shadow(entry, actions)
+            let actions = entry.side.step_down(now);
+            self.carry_out(entry, actions)
         });
     }
 
-    /// What an earlier session left is void: a primary's connections go on alone, a backup's shadows end.
+    /// What an earlier session left is void.
     fn end_session(&self, why: Counter) {
         let now = now();
-        self.table.retain(|entry| match &mut entry.kind {
-            Kind::Primary(connection) => {
-                let actions = connection.unprotect(why, now);
-                self.carry_out_primary(entry, actions)
-            }
-            Kind::Shadow(shadow) if !shadow.is_speaking() => {
-                let actions = shadow.abandon(now);
-                entry.queue.clear();
-                self.carry_out_shadow(entry, actions)
-            }
-            _ => true,
+        self.table.retain(|entry| {
+            let actions = entry.side.end_session(why, now);
+            self.carry_out(entry, actions)
         });
     }
 
@@ -432,17 +382,9 @@ impl Node {
         let now = now();
         let mut resets = 0;
         self.table.retain(|entry| {
-            if let Kind::Shadow(shadow) = &mut entry.kind {
-                if shadow.is_speaking() {
-                    let reset = shadow.reset(now);
-                    self.transmit(&entry.flow, &reset);
-                    self.count(Counter::MigratedReset);
-                    resets += 1;
-                }
-                // Without translation the socket talks to nobody.
-                let doomed = shadow.doom(now);
-                let _ = self.carry_out_shadow(entry, doomed);
-            }
+            resets += u32::from(entry.side.is_migrated());
+            let actions = entry.side.leave(now);
+            let _ = self.carry_out(entry, actions);
             true
         });
         if resets > 0 {
@@ -454,45 +396,19 @@ impl Node {
 
     /// `number` counts the sweeps.
     fn sweep_entry(&self, entry: &mut Entry, now: Instant, number: u64) -> bool {
-        match &mut entry.kind {
-            Kind::Primary(connection) => {
-                let actions = connection.sweep(now);
-                self.carry_out_primary(entry, actions)
+        if let (Side::Shadow(shadow), false) = (&entry.side, self.speaks()) {
+            if (shadow.id().0 ^ number) % WARM_EVERY == 0 {
+                self.warm(&entry.flow);
             }
-            Kind::Shadow(shadow) => {
-                if !shadow.is_speaking() && (shadow.id().0 ^ number) % WARM_EVERY == 0 {
-                    self.warm(&entry.flow);
-                }
-                let actions = shadow.sweep(now);
-                self.carry_out_shadow(entry, actions)
-            }
-            Kind::Pending(_) => true,
         }
+        let actions = entry.side.sweep(now);
+        self.carry_out(entry, actions)
     }
 
     fn poll_entry(&self, entry: &mut Entry, now: Instant, next: &mut Option<Instant>) -> bool {
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let keep = match &mut entry.kind {
-            Kind::Primary(connection) if due(connection.poll_at()) => {
-                let actions = connection.poll(now);
-                self.carry_out_primary(entry, actions)
-            }
-            Kind::Shadow(shadow) if due(shadow.poll_at()) => {
-                let actions = shadow.poll(now);
-                self.carry_out_shadow(entry, actions)
-            }
-            Kind::Pending(since) if now.since(*since) >= PENDING => {
-                self.count(Counter::PendingExpired);
-                return false;
-            }
-            _ => true,
-        };
-        let at = match &entry.kind {
-            Kind::Primary(connection) => connection.poll_at(),
-            Kind::Shadow(shadow) => shadow.poll_at(),
-            Kind::Pending(since) => Some(since.after(PENDING)),
-        };
-        *next = earliest(*next, at);
+        let due = entry.side.poll(now);
+        let keep = due.is_none_or(|actions| self.carry_out(entry, actions));
+        *next = earliest(*next, entry.side.poll_at());
         keep
     }
 

@@ -4,14 +4,14 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::{
-    records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind as Datagram, Open, Record,
+    records, split_tag, BadMessage, Batch, Gone, Header, Kind as Datagram, Open, Record,
     MAX_DATAGRAM,
 };
-use crate::engine::shadow::{Actions, Shadow};
+use crate::engine::node::Role;
+use crate::engine::side::{self, Opening};
 use crate::node::{now, Node};
 use crate::sys::clock;
 use crate::sys::udp::{Receive, Socket};
-use crate::table::Kind;
 use core::net::SocketAddr;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -122,74 +122,32 @@ impl Node {
         Header::parse(datagram).map_err(name)
     }
 
+    /// Softirq.
     fn on_record(&self, record: &Record) {
-        match (record, self.speaks()) {
-            (Record::Open(open), false) => self.on_open(open),
-            (Record::Close(id, why), false) => {
-                let Some(mut bucket) = self.table.lock_id(*id) else {
-                    return;
-                };
-                let Some(entry) = bucket.find_id(*id) else {
-                    if *why == Close::Unprotected {
-                        self.tell(&Record::Gone(*id, Gone::Ended));
-                    }
-                    return;
-                };
-                if let Kind::Shadow(shadow) = &mut entry.kind {
-                    let actions = shadow.on_close(*why, now());
-                    if *why == Close::Unprotected {
-                        entry.queue.clear();
-                    }
-                    let flow = entry.flow;
-                    if !self.carry_out_shadow(entry, actions) {
-                        bucket.remove(&flow);
-                    }
-                }
-            }
-            (Record::Query(id), false) => {
-                let Some(mut bucket) = self.table.lock_id(*id) else {
-                    return;
-                };
-                let answer = match bucket.find_id(*id).map(|entry| &mut entry.kind) {
-                    Some(Kind::Shadow(shadow)) => shadow.on_query(),
-                    _ => Some(Record::Gone(*id, Gone::Ended)),
-                };
-                if let Some(answer) = &answer {
-                    self.tell(answer);
-                }
-            }
-            (Record::Progress(progress), true) => self.on_answer(record, progress.id),
-            (Record::Gone(id, _), true) => self.on_answer(record, *id),
-            _ => self.count(Counter::PeerBadMessage),
+        if (record.recipient() == Role::Primary) != self.speaks() {
+            return self.count(Counter::PeerBadMessage);
         }
-    }
-
-    /// What the backup says of one of our connections.
-    fn on_answer(&self, record: &Record, id: crate::engine::primary::ConnectionId) {
+        if let Record::Open(open) = record {
+            return self.on_open(open);
+        }
+        let id = record.id();
         let Some(mut bucket) = self.table.lock_id(id) else {
             return;
         };
         let Some(entry) = bucket.find_id(id) else {
-            if matches!(record, Record::Progress(_)) {
-                self.tell(&Record::Close(id, Close::Ended));
+            if let Some(answer) = side::unknown(record) {
+                self.tell(&answer);
             }
             return;
         };
-        let Kind::Primary(connection) = &mut entry.kind else {
-            return;
-        };
-        let actions = match record {
-            Record::Progress(progress) => connection.on_progress(progress, now()),
-            Record::Gone(_, why) => connection.on_gone(*why, now()),
-            _ => return,
-        };
         let flow = entry.flow;
-        if !self.carry_out_primary(entry, actions) {
+        let actions = entry.side.on_record(record, now());
+        if !self.carry_out(entry, actions) {
             bucket.remove(&flow);
         }
     }
 
-    /// The primary has a new connection.
+    /// The primary has a new connection. Softirq.
     fn on_open(&self, open: &Open) {
         if !self.services.covers(&open.flow.service) {
             self.tell(&Record::Gone(open.id, Gone::Refused));
@@ -200,44 +158,32 @@ impl Node {
         let Some(mut bucket) = self.table.lock(&flow) else {
             return;
         };
-        let mut queue = crate::sys::skb::SkbQueue::new();
-        let mut ifindex = 0;
-        if let Some(entry) = bucket.find(&flow) {
-            match &mut entry.kind {
-                Kind::Shadow(shadow) if shadow.is_for(open) => {
-                    if let Some(answer) = shadow.on_query() {
-                        self.tell(&answer);
+        let found = bucket.find(&flow);
+        let (side, actions, inherits) =
+            match side::open(found.map(|entry| &mut entry.side), open, now()) {
+                Opening::Known(actions) => {
+                    if let Some(entry) = bucket.find(&flow) {
+                        self.carry_out(entry, actions);
                     }
                     return;
                 }
-                Kind::Pending(_) => {
-                    queue.append(&mut entry.queue);
-                    ifindex = entry.ifindex;
-                }
-                // An earlier connection between the same endpoints. The new shadow finds its socket, if there still is one.
-                Kind::Shadow(_) | Kind::Primary(_) => {}
-            }
-            bucket.remove(&flow);
+                Opening::New {
+                    side,
+                    actions,
+                    inherits,
+                } => (side, actions, inherits),
+            };
+        let heritage = bucket.remove(&flow).filter(|_| inherits);
+        let ifindex = heritage.as_ref().map_or(0, |entry| entry.ifindex);
+        let ifindex = if ifindex == 0 { self.tap() } else { ifindex };
+        let Some((entry, _)) = bucket.insert(flow, side, ifindex) else {
+            self.tell(&Record::Gone(open.id, Gone::NoMemory));
+            return;
+        };
+        if let Some(mut heritage) = heritage {
+            entry.queue.append(&mut heritage.queue);
         }
-        if ifindex == 0 {
-            ifindex = self.tap();
-        }
-        let (shadow, syn) = Shadow::open(open, now());
-        match bucket.insert(flow, Kind::Shadow(shadow), ifindex) {
-            Some((entry, _)) => {
-                entry.queue.append(&mut queue);
-                self.count(Counter::ShadowsOpened);
-                let opening = Actions {
-                    inject: Some(syn),
-                    ..Actions::default()
-                };
-                let _ = self.carry_out_shadow(entry, opening);
-            }
-            None => {
-                self.tell(&Record::Gone(open.id, Gone::NoMemory));
-                return;
-            }
-        }
+        let _ = self.carry_out(entry, actions);
         bucket.publish();
         if self.speaks() {
             // A takeover on another CPU may have passed the bucket by.

@@ -4,13 +4,13 @@
 
 use crate::control::Namespace;
 use crate::engine::counters::Counter;
-use crate::engine::primary::{plain_handshake, Connection};
+use crate::engine::primary::plain_handshake;
 use crate::engine::rewrite::{Checksum, Rewrite};
 use crate::engine::seq::SeqNumber;
-use crate::engine::shadow::Inbound;
+use crate::engine::side::{self, Inbound, Side};
 use crate::engine::wire::ip::PROTOCOL_TCP;
 use crate::engine::wire::{
-    addresses, headers_len, Endpoint, Flags, Flow, Malformed, Packet, Peek, Segment,
+    addresses, headers_len, Endpoint, Flow, Malformed, Packet, Peek, Segment,
 };
 use crate::node::{now, Node};
 use crate::sys::net::Net;
@@ -18,7 +18,7 @@ use crate::sys::netfilter::Verdict;
 use crate::sys::pernet;
 use crate::sys::skb::{SkBuff, Tag};
 use crate::sys::tracepoint::DataReady;
-use crate::table::{Bucket, Entry, Kind};
+use crate::table::{Bucket, Entry};
 use core::net::SocketAddr;
 use kernel::sync::rcu;
 
@@ -175,24 +175,17 @@ impl Node {
         flow: &Flow,
         segment: &Segment,
     ) -> Verdict {
-        let fresh = match bucket.find(flow) {
-            None => true,
-            Some(entry) => match &entry.kind {
-                // Played again, after a takeover in the middle of the handshake.
-                Kind::Shadow(shadow) if shadow.is_opened_by(segment) => false,
-                _ => self.socket(flow, entry.ifindex).gives_way(),
-            },
-        };
-        if fresh {
+        let found = bucket.find(flow);
+        let ifindex = found.as_ref().map_or(0, |entry| entry.ifindex);
+        let found = found.map(|entry| &entry.side);
+        if side::is_fresh(found, segment, || self.socket(flow, ifindex)) {
             bucket.remove(flow);
-            match Connection::from_syn(self.table.name(flow), *flow, segment, now()) {
-                Ok(connection) => {
-                    match bucket.insert(*flow, Kind::Primary(connection), skb.ifindex()) {
-                        Some((_, evicted)) if evicted => self.count(Counter::HalfOpenEvicted),
-                        Some(_) => {}
-                        None => self.count(Counter::UnprotectedNoMemory),
-                    }
-                }
+            match Side::from_syn(self.table.name(flow), *flow, segment, now()) {
+                Ok(side) => match bucket.insert(*flow, side, skb.ifindex()) {
+                    Some((_, evicted)) if evicted => self.count(Counter::HalfOpenEvicted),
+                    Some(_) => {}
+                    None => self.count(Counter::UnprotectedNoMemory),
+                },
                 Err(why) => self.count(why),
             }
         }
@@ -203,7 +196,7 @@ impl Node {
         if !rewrite(&mut skb, &change) {
             // It may negotiate what a shadow could not share.
             if let Some(entry) = bucket.find(flow) {
-                self.starve(entry);
+                self.not_sent(entry);
             }
         }
         Verdict::Accept(skb)
@@ -216,27 +209,17 @@ impl Node {
         entry: &mut Entry,
         segment: &Segment,
     ) -> (Verdict, bool) {
-        match &mut entry.kind {
-            Kind::Primary(connection) => {
-                let actions = connection.on_client(segment, self.joined(), now());
-                let keep = self.carry_out_primary(entry, actions);
-                (Verdict::Accept(skb), keep)
+        let (inbound, actions) = entry.side.on_client(segment, self.joined(), now());
+        let verdict = match inbound {
+            Inbound::Pass(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
+            Inbound::Pass(_) => self.drop_for_memory(skb),
+            Inbound::Queue => self.enqueue(skb, entry, segment),
+            Inbound::Drop(counter) => {
+                self.count(counter);
+                Verdict::Drop(skb)
             }
-            Kind::Shadow(shadow) => {
-                let (inbound, actions) = shadow.on_client(segment, now());
-                let verdict = match inbound {
-                    Inbound::Pass(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
-                    Inbound::Pass(_) => self.drop_for_memory(skb),
-                    Inbound::Queue => self.enqueue(skb, entry, segment),
-                    Inbound::Drop(counter) => {
-                        self.count(counter);
-                        Verdict::Drop(skb)
-                    }
-                };
-                (verdict, self.carry_out_shadow(entry, actions))
-            }
-            Kind::Pending(_) => (self.enqueue(skb, entry, segment), true),
-        }
+        };
+        (verdict, self.carry_out(entry, actions))
     }
 
     /// A client's segment reached the backup before the primary's word of the connection.
@@ -247,12 +230,10 @@ impl Node {
         flow: &Flow,
         segment: &Segment,
     ) -> Verdict {
-        if segment.flags.intersects(Flags::SYN | Flags::RST) || segment.is_empty() || !self.joined()
-        {
+        let Some(side) = side::early(segment, self.joined(), now()) else {
             return Verdict::Drop(skb);
-        }
-        let at = now();
-        match bucket.insert(*flow, Kind::Pending(at), skb.ifindex()) {
+        };
+        match bucket.insert(*flow, side, skb.ifindex()) {
             Some((entry, evicted)) => {
                 if evicted {
                     self.count(Counter::PendingOverflow);
@@ -314,10 +295,11 @@ impl DataReady for Delivered {
         let Some(mut bucket) = node.table.lock(&flow) else {
             return;
         };
-        if let Some(Kind::Shadow(shadow)) = bucket.find(&flow).map(|entry| &mut entry.kind) {
-            if let Some(record) = shadow.on_delivered(SeqNumber::new(rcv_nxt), now()) {
-                node.tell(&record);
-            }
+        let told = bucket
+            .find(&flow)
+            .and_then(|entry| entry.side.on_delivered(SeqNumber::new(rcv_nxt), now()));
+        if let Some(record) = &told {
+            node.tell(record);
         }
     }
 }

@@ -5,9 +5,10 @@
 use crate::control::Shared;
 use crate::engine::counters::Counter;
 use crate::engine::primary::State;
+use crate::engine::side::Side;
 use crate::sys::proc::Report;
 use crate::sys::show::Show;
-use crate::table::{Kind, BUCKETS};
+use crate::table::BUCKETS;
 use kernel::seq_file::SeqFile;
 use kernel::seq_print;
 
@@ -28,8 +29,8 @@ impl Report<CONNECTIONS> for Shared {
         };
         bucket.retain(|entry| {
             let mut reason = None;
-            let (state, lag_in, lag_out, held) = match &entry.kind {
-                Kind::Primary(connection) => match connection.state() {
+            let (state, lag_in, lag_out, held) = match &entry.side {
+                Side::Primary(connection) => match connection.state() {
                     // The handshake may never end: no connection yet.
                     State::HalfOpen => return true,
                     state @ State::Unprotected(why) => {
@@ -38,13 +39,13 @@ impl Report<CONNECTIONS> for Shared {
                     }
                     state => (state.name(), connection.lag_in(), connection.lag_out(), 0),
                 },
-                Kind::Shadow(shadow) => (
+                Side::Shadow(shadow) => (
                     shadow.state_name(),
                     shadow.lag_in(),
                     shadow.lag_out(),
                     entry.queue.len(),
                 ),
-                Kind::Pending(_) => ("pending", 0, 0, entry.queue.len()),
+                Side::Pending(_) => ("pending", 0, 0, entry.queue.len()),
             };
             let (client, service) = (Show(entry.flow.client), Show(entry.flow.service));
             seq_print!(

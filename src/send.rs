@@ -3,15 +3,14 @@
 //! The way out: what happens to a server's segment, in packet order, and what a backup keeps to itself.
 
 use crate::engine::counters::Counter;
-use crate::engine::primary::{plain_handshake, Verdict as Decision};
-use crate::engine::shadow::Outbound;
+use crate::engine::side::Outbound;
 use crate::engine::wire::ip::PROTOCOL_ICMPV6;
-use crate::engine::wire::{arp, ndisc, peek, Flags, Packet};
+use crate::engine::wire::{arp, ndisc, peek, Packet};
 use crate::node::{now, Node};
 use crate::receive::{rewrite, Seen, HEADERS};
 use crate::sys::netfilter::{Handler, Verdict};
 use crate::sys::skb::{SkBuff, Tag};
-use crate::table::{Entry, Kind};
+use crate::table::Entry;
 
 impl Handler for Node {
     fn pre_routing(&self, skb: SkBuff) -> Verdict {
@@ -91,52 +90,36 @@ impl Node {
         }
     }
 
+    /// A segment of a known connection; also says whether to keep the connection.
     fn send_known(&self, mut skb: SkBuff, entry: &mut Entry, packet: &Packet) -> (Verdict, bool) {
-        let segment = &packet.segment;
-        match &mut entry.kind {
-            Kind::Primary(connection) => {
-                if segment.flags.contains(Flags::SYN) {
-                    connection.on_syn_ack(segment, now());
-                    let plain = rewrite(&mut skb, &plain_handshake(segment).0);
-                    // What could not be blanked may be negotiated: a shadow could not share it.
-                    return (Verdict::Accept(skb), plain || self.starve(entry));
-                }
-                let (decision, actions) = connection.on_server(segment, now());
-                let keep = self.carry_out_primary(entry, actions);
-                match decision {
-                    Decision::Send(change) if rewrite(&mut skb, &change) => {
-                        (Verdict::Accept(skb), keep)
-                    }
-                    Decision::Send(_) => (self.unchanged(skb), keep && self.starve(entry)),
-                    Decision::Swallow => {
-                        drop(skb);
-                        (Verdict::Stolen, keep)
-                    }
-                }
+        let (outbound, mut actions) = entry.side.on_output(&packet.segment, now());
+        let mut sent = true;
+        let verdict = match outbound {
+            Outbound::Send(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
+            Outbound::Send(_) => {
+                sent = false;
+                self.unchanged(skb)
             }
-            Kind::Shadow(shadow) => {
-                let (outbound, mut actions) = shadow.on_output(segment, now());
-                let verdict = match outbound {
-                    Outbound::Send(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
-                    Outbound::Send(_) => self.unchanged(skb),
-                    Outbound::Hold(start, end) => {
-                        if skb.prepare_hold().is_ok() {
-                            let (start, end) = (start.raw(), end.raw());
-                            entry.queue.push_back(skb, Tag { start, end });
-                        } else {
-                            shadow.not_held(start, &mut actions);
-                        }
-                        Verdict::Stolen
-                    }
-                    Outbound::Swallow => {
-                        drop(skb);
-                        Verdict::Stolen
-                    }
-                };
-                (verdict, self.carry_out_shadow(entry, actions))
+            Outbound::SendAnyway(change) => {
+                sent = rewrite(&mut skb, &change);
+                Verdict::Accept(skb)
             }
-            Kind::Pending(_) => (self.mute(skb, Counter::OutputMuted), true),
-        }
+            Outbound::Hold(start, end) => {
+                if skb.prepare_hold().is_ok() {
+                    let (start, end) = (start.raw(), end.raw());
+                    entry.queue.push_back(skb, Tag { start, end });
+                } else {
+                    entry.side.not_held(start, &mut actions);
+                }
+                Verdict::Stolen
+            }
+            Outbound::Swallow => {
+                drop(skb);
+                Verdict::Stolen
+            }
+        };
+        let keep = self.carry_out(entry, actions) && (sent || self.not_sent(entry));
+        (verdict, keep)
     }
 
     /// A packet that could not be changed does not go out with wrong numbers. It is lost, and its socket sends it again.

@@ -5,9 +5,8 @@
 //! A hash table of fixed size with a lock for each bucket, so that no packet waits for one of another connection. The hash is keyed with a
 //! secret that both hosts know, hence the same on both: a connection's name carries its hash, and finds it on either.
 
-use crate::engine::primary::{self, ConnectionId};
-use crate::engine::shadow;
-use crate::engine::time::Instant;
+use crate::engine::primary::ConnectionId;
+use crate::engine::side::Side;
 use crate::engine::wire::Flow;
 use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
 use crate::sys::fail::{self, Site};
@@ -24,54 +23,15 @@ pub(crate) const BUCKETS: usize = 4096;
 /// bounded memory and pushes out its own kind.
 pub(crate) const MAX_EMBRYONIC: usize = 4;
 
-/// What is known of a connection.
-pub(crate) enum Kind {
-    /// The primary's view.
-    Primary(primary::Connection),
-    /// The backup's view.
-    Shadow(shadow::Shadow),
-    /// A backup has client segments and no word of the primary yet, since then.
-    Pending(Instant),
-}
-
-impl Kind {
-    fn site(&self) -> Site {
-        match self {
-            Kind::Primary(_) => Site::Connection,
-            Kind::Shadow(_) => Site::Shadow,
-            Kind::Pending(_) => Site::Pending,
-        }
-    }
-}
-
 /// One connection.
 pub(crate) struct Entry {
     pub(crate) flow: Flow,
-    pub(crate) kind: Kind,
+    pub(crate) side: Side,
     /// Client segments until the shadow is ready, then held output.
     pub(crate) queue: SkbQueue,
     /// The device that the client's packets come from.
     pub(crate) ifindex: u32,
     next: Option<KBox<Entry>>,
-}
-
-impl Entry {
-    /// The connection's name, if it has one yet.
-    pub(crate) fn id(&self) -> Option<ConnectionId> {
-        match &self.kind {
-            Kind::Primary(connection) => Some(connection.id()),
-            Kind::Shadow(shadow) => Some(shadow.id()),
-            Kind::Pending(_) => None,
-        }
-    }
-
-    fn is_embryonic(&self) -> bool {
-        match &self.kind {
-            Kind::Primary(connection) => connection.state() == primary::State::HalfOpen,
-            Kind::Shadow(_) => false,
-            Kind::Pending(_) => true,
-        }
-    }
 }
 
 /// The connections whose hashes end alike.
@@ -87,7 +47,7 @@ impl Bucket {
 
     /// The connection of this name.
     pub(crate) fn find_id(&mut self, id: ConnectionId) -> Option<&mut Entry> {
-        self.find_by(|entry| entry.id() == Some(id))
+        self.find_by(|entry| entry.side.id() == Some(id))
     }
 
     fn find_by(&mut self, wanted: impl Fn(&Entry) -> bool) -> Option<&mut Entry> {
@@ -107,14 +67,19 @@ impl Bucket {
     pub(crate) fn insert(
         &mut self,
         flow: Flow,
-        kind: Kind,
+        side: Side,
         ifindex: u32,
     ) -> Option<(&mut Entry, bool)> {
-        fail::at(kind.site()).ok()?;
+        fail::at(match side {
+            Side::Primary(_) => Site::Connection,
+            Side::Shadow(_) => Site::Shadow,
+            Side::Pending(_) => Site::Pending,
+        })
+        .ok()?;
         let entry = KBox::new(
             Entry {
                 flow,
-                kind,
+                side,
                 queue: SkbQueue::new(),
                 ifindex,
                 next: None,
@@ -122,7 +87,7 @@ impl Bucket {
             GFP_ATOMIC,
         );
         let mut entry = entry.ok()?;
-        let evicted = entry.is_embryonic() && self.evict();
+        let evicted = entry.side.is_embryonic() && self.evict();
         entry.next = self.head.take();
         self.head = Some(entry);
         self.head.as_deref_mut().map(|entry| (entry, evicted))
@@ -132,9 +97,9 @@ impl Bucket {
     fn evict(&mut self) -> bool {
         let mut count = 0;
         self.retain(|entry| {
-            count += usize::from(entry.is_embryonic());
+            count += usize::from(entry.side.is_embryonic());
             // New ones are put in front: the last ones are the oldest.
-            !entry.is_embryonic() || count < MAX_EMBRYONIC
+            !entry.side.is_embryonic() || count < MAX_EMBRYONIC
         });
         count >= MAX_EMBRYONIC
     }

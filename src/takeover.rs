@@ -4,12 +4,13 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::Kind as Datagram;
+use crate::engine::side::Side;
 use crate::engine::wire::{Flow, Packet};
 use crate::node::{now, Node};
 use crate::receive::{rewrite, HEADERS};
 use crate::sys::announce::announce;
 use crate::sys::{clock, skb::SkBuff};
-use crate::table::{Bucket, Entry, Kind};
+use crate::table::{Bucket, Entry};
 use kernel::prelude::*;
 
 impl Node {
@@ -31,27 +32,16 @@ impl Node {
     /// The engine is primary now; so are the connections. Any context, nothing locked.
     pub(crate) fn take_over(&self) {
         let begun = now();
-        let (mut continued, mut flushed) = (0u32, 0u32);
+        let flushed = || self.counters.get(Counter::HeldFlushed);
+        let (mut continued, flushed_before) = (0u32, flushed());
         self.set_speaks(true);
         self.set_joined(false);
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
         self.send(Datagram::Heartbeat, &[]);
         self.table.retain(|entry| {
-            let Kind::Shadow(shadow) = &mut entry.kind else {
-                return false;
-            };
-            let ready = shadow.is_ready();
-            let actions = shadow.take_over(begun);
-            if shadow.is_speaking() {
-                continued += 1;
-                if actions.send.is_some() {
-                    self.count(Counter::TakeoverAcks);
-                }
-                if ready {
-                    flushed += self.flush_held(entry);
-                }
-            }
-            self.carry_out_shadow(entry, actions)
+            let actions = entry.side.take_over(begun);
+            continued += u32::from(entry.side.is_migrated());
+            self.carry_out(entry, actions)
         });
         let mut announced = 0;
         for addr in self.services.addresses() {
@@ -59,8 +49,9 @@ impl Node {
         }
         self.engine.lock().took_over();
         pr_warn!(
-            "took over in {} us: {continued} connections, {flushed} held segments sent, {announced} announcements\n",
-            now().since(begun).as_micros()
+            "took over in {} us: {continued} connections, {} held segments sent, {announced} announcements\n",
+            now().since(begun).as_micros(),
+            flushed().saturating_sub(flushed_before)
         );
     }
 
@@ -69,43 +60,31 @@ impl Node {
         let Some(entry) = bucket.find(flow) else {
             return;
         };
-        let Kind::Shadow(shadow) = &mut entry.kind else {
-            return;
-        };
-        if !shadow.is_speaking() {
-            let actions = shadow.take_over(now());
-            if !self.carry_out_shadow(entry, actions) {
+        if !entry.side.is_migrated() {
+            let actions = entry.side.take_over(now());
+            if !self.carry_out(entry, actions) {
                 bucket.remove(flow);
             }
         }
     }
 
-    /// Sends what was held, translated.
-    fn flush_held(&self, entry: &mut Entry) -> u32 {
-        let mut flushed = 0;
+    /// Sends what was held, translated. Any context, bucket locked.
+    pub(crate) fn flush_held(&self, entry: &mut Entry) {
         while let Some((skb, _)) = entry.queue.pop_front() {
-            let Kind::Shadow(shadow) = &mut entry.kind else {
-                break;
-            };
-            if self.send_held(skb, shadow) {
-                self.count(Counter::HeldFlushed);
-                flushed += 1;
+            self.count(if self.send_held(skb, &mut entry.side) {
+                Counter::HeldFlushed
             } else {
-                self.count(Counter::EmitFailed);
-            }
+                Counter::EmitFailed
+            });
         }
-        flushed
     }
 
-    fn send_held(&self, mut skb: SkBuff, shadow: &mut crate::engine::shadow::Shadow) -> bool {
+    fn send_held(&self, mut skb: SkBuff, side: &mut Side) -> bool {
         let len = skb.len();
-        let Some(packet) = skb
+        let change = skb
             .header(HEADERS)
             .and_then(|header| Packet::parse(header, len).ok())
-        else {
-            return false;
-        };
-        let change = shadow.outward_held(&packet.segment, now());
-        rewrite(&mut skb, &change) && skb.transmit(self.net).is_ok()
+            .and_then(|packet| side.outward_held(&packet.segment, now()));
+        change.is_some_and(|change| rewrite(&mut skb, &change)) && skb.transmit(self.net).is_ok()
     }
 }

@@ -199,6 +199,25 @@ pub enum Record {
     Gone(ConnectionId, Gone),
 }
 
+impl Record {
+    /// The connection's name.
+    pub fn id(&self) -> ConnectionId {
+        match self {
+            Record::Open(open) => open.id,
+            Record::Progress(progress) => progress.id,
+            Record::Close(id, _) | Record::Query(id) | Record::Gone(id, _) => *id,
+        }
+    }
+
+    /// The role of the host that it is for.
+    pub fn recipient(&self) -> Role {
+        match self {
+            Record::Open(_) | Record::Close(..) | Record::Query(_) => Role::Backup,
+            Record::Progress(_) | Record::Gone(..) => Role::Primary,
+        }
+    }
+}
+
 /// How far a shadow is.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Progress {

@@ -35,6 +35,7 @@ pub mod primary;
 pub mod rewrite;
 pub mod seq;
 pub mod shadow;
+pub mod side;
 pub mod time;
 pub mod window;
 pub mod wire;

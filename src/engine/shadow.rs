@@ -390,10 +390,10 @@ impl Shadow {
         self.starved = true;
     }
 
-    /// There was no memory to hold a segment from `start` on: its repetition is to be held in its stead. `actions` are those of the segment.
-    pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions) {
+    /// There was no memory to hold a segment from `start` on: its repetition is to be held in its stead. This is counted and nothing else.
+    pub fn not_held(&mut self, start: SeqNumber) -> Counter {
         self.held_nxt = start;
-        actions.count = Some(Counter::NoMemory);
+        Counter::NoMemory
     }
 
     /// Whether the stack takes in what a segment says (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`, `tcp_ack`). What it drops is no

@@ -403,10 +403,8 @@ fn retransmission_of_what_is_held_is_swallowed() {
 fn what_could_not_be_held_is_held_when_it_is_repeated() {
     let mut shadow = established();
     held(shadow.on_output(&seg(s(0), c(0)).data(60), ms(1)), 0, 60);
-    let (outbound, mut actions) = shadow.on_output(&seg(s(60), c(0)).data(40), ms(2));
-    assert_eq!(outbound, Outbound::Hold(p(60), p(100)));
-    shadow.not_held(p(60), &mut actions);
-    assert_eq!(actions.count, Some(Counter::NoMemory));
+    held(shadow.on_output(&seg(s(60), c(0)).data(40), ms(2)), 60, 100);
+    assert_eq!(shadow.not_held(p(60)), Counter::NoMemory);
     let again = shadow.on_output(&seg(s(0), c(0)).data(60), ms(3));
     assert_eq!(again.0, Outbound::Swallow);
     held(shadow.on_output(&seg(s(60), c(0)).data(40), ms(3)), 60, 100);

@@ -14,12 +14,13 @@ use std::{collections::VecDeque, time::Duration};
 use sttcp::{
     counters::Counter,
     detector::Timing,
-    message::{records, Batch, Close, Gone, Header, Kind as Datagram, Open, Record, TAG_LEN},
+    message::{records, Batch, Header, Kind as Datagram, Open, Record, TAG_LEN},
     node::{Event, Node, Role, State},
-    primary::{self, plain_handshake, Connection, ConnectionId, Socket},
+    primary::{plain_handshake, Connection, ConnectionId, Socket},
     rewrite::{Checksum, Rewrite},
     seq::{Delta, SeqNumber},
-    shadow::{self, Inbound, Outbound, Shadow},
+    shadow::Shadow,
+    side::{self, Actions, Inbound, Opening, Outbound, Side},
     time::{earliest, Instant},
     wire::{Flags, Flow, Segment},
 };
@@ -27,22 +28,14 @@ use sttcp::{
 /// As in the module.
 const SWEEP: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(5);
-const PENDING: Duration = Duration::from_secs(1);
 const MAX_PENDING: usize = 128;
 
 /// How many connections there may be.
 pub const FLOWS: usize = 2;
 
 #[derive(Debug)]
-pub enum Kind {
-    Primary(Connection),
-    Shadow(Shadow),
-    Pending(Instant),
-}
-
-#[derive(Debug)]
 pub struct Entry {
-    pub kind: Kind,
+    pub side: Side,
     /// Client segments until the shadow is ready, then held output with its end in the primary's numbers.
     pub queue: Vec<(Frame, SeqNumber)>,
     /// Up to where held output was let go, primary's numbers.
@@ -52,9 +45,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(kind: Kind) -> Self {
+    fn new(side: Side) -> Self {
         Self {
-            kind,
+            side,
             queue: vec![],
             released: None,
             primary_isn: None,
@@ -154,18 +147,7 @@ impl Host {
     pub fn leave(&mut self, now: Instant) {
         self.now = now;
         self.datagram(Datagram::Leave);
-        for at in 0..FLOWS {
-            if let Some(Kind::Shadow(shadow)) = self.entries[at].as_mut().map(|e| &mut e.kind) {
-                if shadow.is_speaking() {
-                    let reset = shadow.reset(now);
-                    let _ = self.transmit(at, &reset);
-                }
-                if let Some(Kind::Shadow(shadow)) = self.entries[at].as_mut().map(|e| &mut e.kind) {
-                    let doomed = shadow.doom(now);
-                    self.carry_out_shadow(at, doomed);
-                }
-            }
-        }
+        self.each(|side| side.leave(now));
         self.run();
     }
 
@@ -209,15 +191,15 @@ impl Host {
     }
 
     pub fn shadow(&self, at: usize) -> Option<&Shadow> {
-        match &self.entries[at].as_ref()?.kind {
-            Kind::Shadow(shadow) => Some(shadow),
+        match &self.entries[at].as_ref()?.side {
+            Side::Shadow(shadow) => Some(shadow),
             _ => None,
         }
     }
 
     pub fn connection(&self, at: usize) -> Option<&Connection> {
-        match &self.entries[at].as_ref()?.kind {
-            Kind::Primary(connection) => Some(connection),
+        match &self.entries[at].as_ref()?.side {
+            Side::Primary(connection) => Some(connection),
             _ => None,
         }
     }
@@ -230,12 +212,12 @@ impl Host {
         enough
     }
 
-    /// Memory for a segment of a primary's connection was short.
-    fn starve(&mut self, at: usize) {
+    /// Memory for a segment of a connection was short.
+    fn not_sent(&mut self, at: usize) {
         let now = self.now;
-        if let Some(Kind::Primary(connection)) = self.entries[at].as_mut().map(|e| &mut e.kind) {
-            let actions = connection.starve(now);
-            self.carry_out_primary(at, actions);
+        if let Some(entry) = &mut self.entries[at] {
+            let actions = entry.side.not_sent(now);
+            self.carry_out(at, actions);
         }
     }
 
@@ -258,94 +240,64 @@ impl Host {
         enough
     }
 
-    fn carry_out_primary(&mut self, at: usize, actions: primary::Actions) {
-        if let Some(counter) = actions.count {
+    fn carry_out(&mut self, at: usize, actions: Actions) {
+        let now = self.now;
+        for counter in actions.counts.into_iter().flatten() {
             self.count(counter);
         }
         if let Some(record) = &actions.record {
             self.tell(record);
         }
-        if let Some(segment) = &actions.send {
-            if !self.transmit(at, segment) {
-                let now = self.now;
-                let entry = self.entries[at].as_mut();
-                if let Some(Kind::Primary(connection)) = entry.map(|entry| &mut entry.kind) {
-                    let starved = primary::Actions {
-                        check_socket: actions.check_socket,
-                        ..connection.starve(now)
-                    };
-                    return self.carry_out_primary(at, starved);
-                }
-            }
-        }
-        if actions.remove {
-            self.entries[at] = None;
-            return;
-        }
-        let (socket, now) = (self.socket(at), self.now);
-        let Some(Kind::Primary(connection)) = self.entries[at].as_mut().map(|e| &mut e.kind) else {
-            return;
-        };
-        let when = connection.poll_at();
-        let asked = actions
-            .check_socket
-            .then(|| connection.on_socket(socket, now));
-        if let Some(when) = when {
-            self.wake_at(when);
-        }
-        if let Some(actions) = asked {
-            self.carry_out_primary(at, actions);
-        }
-    }
-
-    fn carry_out_shadow(&mut self, at: usize, actions: shadow::Actions) {
-        if let Some(counter) = actions.count {
-            self.count(counter);
-        }
-        if let Some(record) = &actions.record {
-            self.tell(record);
-        }
-        let starved = actions
+        let injected = actions
             .inject
-            .as_ref()
-            .is_some_and(|segment| !self.inject(at, segment));
+            .is_none_or(|segment| self.inject(at, &segment));
         let Some(entry) = &mut self.entries[at] else {
             return;
         };
-        if let (Kind::Shadow(shadow), true) = (&mut entry.kind, starved) {
-            shadow.starve();
+        if actions.clear_queue {
+            entry.queue.clear();
+        }
+        if !injected {
+            entry.side.not_injected();
         }
         if actions.release_queue {
-            for (frame, _) in std::mem::take(&mut entry.queue) {
+            for (frame, _) in entry.queue.drain(..) {
                 self.backlog.push_back((at, frame));
             }
         }
-        let Some(entry) = &mut self.entries[at] else {
-            return;
-        };
         if let Some(acked) = actions.release_held {
             entry.queue.retain(|(_, end)| *end > acked);
             entry.released = Some(acked);
         }
-        if let Some(segment) = &actions.send {
-            let _ = self.transmit(at, segment);
+        if actions.flush_held {
+            for (mut frame, _) in entry.queue.drain(..) {
+                let change = entry.side.outward_held(&frame.segment(), now);
+                rewrite(&mut frame, &change.unwrap());
+                self.sent.push(Sent::Frame(at, frame));
+            }
+        }
+        if actions
+            .send
+            .is_some_and(|segment| !self.transmit(at, &segment))
+        {
+            self.not_sent(at);
         }
         if actions.remove {
             self.entries[at] = None;
-            return;
         }
-        let Some(shadow) = self.shadow(at) else {
+        let socket = self.socket(at);
+        let Some(entry) = &mut self.entries[at] else {
             return;
         };
-        let when = shadow.poll_at();
+        let when = entry.side.poll_at();
         let asked = actions
             .check_socket
-            .then(|| shadow.on_socket(self.socket(at)));
+            .then(|| entry.side.on_socket(socket, now));
         if let Some(when) = when {
             self.wake_at(when);
         }
         if let Some(actions) = asked {
-            self.carry_out_shadow(at, actions);
+            self.carry_out(at, actions);
         }
     }
 
@@ -374,53 +326,24 @@ impl Host {
         }
     }
 
+    /// Calls each connection that there is.
+    fn each(&mut self, mut call: impl FnMut(&mut Side) -> Actions) {
+        for at in 0..FLOWS {
+            if let Some(entry) = &mut self.entries[at] {
+                let actions = call(&mut entry.side);
+                self.carry_out(at, actions);
+            }
+        }
+    }
+
     fn leave_behind(&mut self) {
         let now = self.now;
-        for at in 0..FLOWS {
-            let Some(entry) = &mut self.entries[at] else {
-                continue;
-            };
-            entry.queue.clear();
-            let actions = match &mut entry.kind {
-                Kind::Primary(connection) => match connection.step_down(now) {
-                    Some((shadow, actions)) => {
-                        entry.kind = Kind::Shadow(shadow);
-                        actions
-                    }
-                    None => {
-                        self.entries[at] = None;
-                        continue;
-                    }
-                },
-                Kind::Shadow(shadow) => shadow.step_down(now),
-                Kind::Pending(_) => {
-                    self.entries[at] = None;
-                    continue;
-                }
-            };
-            self.carry_out_shadow(at, actions);
-        }
+        self.each(|side| side.step_down(now));
     }
 
     fn end_session(&mut self) {
         let now = self.now;
-        for at in 0..FLOWS {
-            let Some(entry) = &mut self.entries[at] else {
-                continue;
-            };
-            match &mut entry.kind {
-                Kind::Primary(connection) => {
-                    let actions = connection.unprotect(Counter::UnprotectedBackupLost, now);
-                    self.carry_out_primary(at, actions);
-                }
-                Kind::Shadow(shadow) if !shadow.is_speaking() => {
-                    let actions = shadow.abandon(now);
-                    entry.queue.clear();
-                    self.carry_out_shadow(at, actions);
-                }
-                _ => {}
-            }
-        }
+        self.each(|side| side.end_session(Counter::UnprotectedBackupLost, now));
     }
 
     /// An operator asks for it.
@@ -446,24 +369,11 @@ impl Host {
             let Some(entry) = &mut self.entries[at] else {
                 continue;
             };
-            let Kind::Shadow(shadow) = &mut entry.kind else {
-                self.entries[at] = None;
-                continue;
-            };
-            let ready = shadow.is_ready();
-            let actions = shadow.take_over(now);
-            if shadow.is_speaking() {
-                // Without memory for its SYN, or with other options, it may still come to nothing.
-                self.continued[at] = ready || !self.starved && self.suits;
-                if ready {
-                    for (mut frame, _) in std::mem::take(&mut entry.queue) {
-                        let change = shadow.outward_held(&frame.segment(), now);
-                        rewrite(&mut frame, &change);
-                        self.sent.push(Sent::Frame(at, frame));
-                    }
-                }
-            }
-            self.carry_out_shadow(at, actions);
+            let actions = entry.side.take_over(now);
+            // Without memory for its SYN, or with other options, it may still come to nothing.
+            self.continued[at] =
+                entry.side.is_migrated() && (actions.flush_held || !self.starved && self.suits);
+            self.carry_out(at, actions);
         }
         if let Some(node) = &mut self.node {
             node.took_over();

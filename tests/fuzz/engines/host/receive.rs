@@ -40,42 +40,34 @@ impl Host {
         }
         let now = self.now;
         let joined = self.joined;
-        match self.entries[at].as_mut().map(|entry| &mut entry.kind) {
-            Some(Kind::Primary(connection)) => {
-                let actions = connection.on_client(&segment, joined, now);
-                self.carry_out_primary(at, actions);
+        let Some(entry) = &mut self.entries[at] else {
+            if self.speaks {
+                self.hand_up(at, &frame);
+            } else if let Some(side) = side::early(&segment, joined, now) {
+                self.entries[at] = Some(Entry::new(side));
+                self.enqueue(at, frame, &segment);
+            }
+            return;
+        };
+        let shadow = matches!(entry.side, Side::Shadow(_));
+        let (inbound, actions) = entry.side.on_client(&segment, joined, now);
+        match inbound {
+            Inbound::Pass(change) => {
+                rewrite(&mut frame, &change);
+                if shadow {
+                    self.check_inbound(at, &segment, &frame);
+                }
+                // The module first carries out the actions, and then lets the packet go on its way.
+                self.carry_out(at, actions);
                 self.hand_up(at, &frame);
             }
-            Some(Kind::Shadow(shadow)) => {
-                let (inbound, actions) = shadow.on_client(&segment, now);
-                match inbound {
-                    Inbound::Pass(change) => {
-                        rewrite(&mut frame, &change);
-                        self.check_inbound(at, &segment, &frame);
-                        // The module first carries out the actions, and then lets the packet go on its way.
-                        self.carry_out_shadow(at, actions);
-                        self.hand_up(at, &frame);
-                    }
-                    Inbound::Queue => {
-                        self.enqueue(at, frame, &segment);
-                        self.carry_out_shadow(at, actions);
-                    }
-                    Inbound::Drop(counter) => {
-                        self.count(counter);
-                        self.carry_out_shadow(at, actions);
-                    }
-                }
+            Inbound::Queue => {
+                self.enqueue(at, frame, &segment);
+                self.carry_out(at, actions);
             }
-            Some(Kind::Pending(_)) => self.enqueue(at, frame, &segment),
-            None if self.speaks => self.hand_up(at, &frame),
-            None => {
-                let early = !segment.flags.intersects(Flags::SYN | Flags::RST)
-                    && !segment.is_empty()
-                    && self.joined;
-                if early {
-                    self.entries[at] = Some(Entry::new(Kind::Pending(now)));
-                    self.enqueue(at, frame, &segment);
-                }
+            Inbound::Drop(counter) => {
+                self.count(counter);
+                self.carry_out(at, actions);
             }
         }
     }
@@ -124,24 +116,23 @@ impl Host {
         let queued = self.stacks[at].receive(frame, true, self.now);
         if queued && !self.speaks && self.node.is_some() {
             let (rcv_nxt, now) = (self.stacks[at].rcv, self.now);
-            if let Some(Kind::Shadow(shadow)) = self.entries[at].as_mut().map(|e| &mut e.kind) {
-                if let Some(record) = shadow.on_delivered(rcv_nxt, now) {
-                    self.tell(&record);
-                }
+            let told = self.entries[at]
+                .as_mut()
+                .and_then(|entry| entry.side.on_delivered(rcv_nxt, now));
+            if let Some(record) = &told {
+                self.tell(record);
             }
         }
     }
 
     fn receive_syn(&mut self, at: usize, mut frame: Frame, segment: &Segment) {
-        let opening = |shadow: &Shadow| shadow.is_opened_by(segment);
-        let fresh = !self.shadow(at).is_some_and(opening)
-            && (self.entries[at].is_none() || self.socket(at).gives_way());
-        if fresh {
+        let found = self.entries[at].as_ref().map(|entry| &entry.side);
+        if side::is_fresh(found, segment, || self.socket(at)) {
             self.serial = self.serial.wrapping_add(1);
             let id = ConnectionId(((at as u64) << 32) | u64::from(self.serial));
-            let made = Connection::from_syn(id, self.flows[at], segment, self.now);
+            let made = Side::from_syn(id, self.flows[at], segment, self.now);
             self.entries[at] = match made {
-                Ok(connection) => Some(Entry::new(Kind::Primary(connection))),
+                Ok(side) => Some(Entry::new(side)),
                 Err(why) => {
                     self.count(why);
                     None

@@ -13,52 +13,45 @@ impl Host {
         }
         let segment = frame.segment();
         let now = self.now;
-        match self.entries[at].as_mut().map(|entry| &mut entry.kind) {
-            Some(Kind::Primary(connection)) => {
-                if segment.flags.contains(Flags::SYN) {
-                    connection.on_syn_ack(&segment, now);
-                    rewrite(&mut frame, &plain_handshake(&segment).0);
+        let Some(entry) = &mut self.entries[at] else {
+            if self.speaks {
+                self.sent.push(Sent::Frame(at, frame));
+            }
+            return;
+        };
+        let was_shadow = matches!(entry.side, Side::Shadow(_));
+        let migrated = entry.side.is_migrated();
+        let (outbound, mut actions) = entry.side.on_output(&segment, now);
+        let mut sent = true;
+        match outbound {
+            Outbound::Send(change) => {
+                assert!(!was_shadow || migrated && self.speaks, "a shadow spoke");
+                sent = was_shadow || change.is_noop() || self.memory();
+                if sent {
+                    rewrite(&mut frame, &change);
                     self.sent.push(Sent::Frame(at, frame));
+                }
+            }
+            Outbound::SendAnyway(change) => {
+                rewrite(&mut frame, &change);
+                self.sent.push(Sent::Frame(at, frame));
+            }
+            Outbound::Hold(start, end) => {
+                let held = self.memory();
+                let Some(entry) = &mut self.entries[at] else {
                     return;
-                }
-                let (decision, actions) = connection.on_server(&segment, now);
-                self.carry_out_primary(at, actions);
-                match decision {
-                    primary::Verdict::Send(change) if change.is_noop() || self.memory() => {
-                        rewrite(&mut frame, &change);
-                        self.sent.push(Sent::Frame(at, frame));
-                    }
-                    primary::Verdict::Send(_) => self.starve(at),
-                    primary::Verdict::Swallow => assert_eq!(segment.payload_len, 0),
+                };
+                if held {
+                    entry.queue.push((frame, end));
+                } else {
+                    entry.side.not_held(start, &mut actions);
                 }
             }
-            Some(Kind::Shadow(shadow)) => {
-                let speaking = shadow.is_speaking();
-                let (outbound, mut actions) = shadow.on_output(&segment, now);
-                match outbound {
-                    Outbound::Send(change) => {
-                        assert!(speaking && self.speaks, "a shadow spoke");
-                        rewrite(&mut frame, &change);
-                        self.sent.push(Sent::Frame(at, frame));
-                    }
-                    Outbound::Hold(start, end) => {
-                        let held = self.memory();
-                        match &mut self.entries[at] {
-                            Some(entry) if held => entry.queue.push((frame, end)),
-                            Some(Entry {
-                                kind: Kind::Shadow(shadow),
-                                ..
-                            }) => shadow.not_held(start, &mut actions),
-                            _ => {}
-                        }
-                    }
-                    Outbound::Swallow => {}
-                }
-                self.carry_out_shadow(at, actions);
-            }
-            Some(Kind::Pending(_)) => {}
-            None if self.speaks => self.sent.push(Sent::Frame(at, frame)),
-            None => {}
+            Outbound::Swallow => assert!(was_shadow || segment.payload_len == 0),
+        }
+        self.carry_out(at, actions);
+        if !sent {
+            self.not_sent(at);
         }
     }
 }

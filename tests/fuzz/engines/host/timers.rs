@@ -58,13 +58,8 @@ impl Host {
             if sweep {
                 self.sweep_entry(at);
             }
-            let when = match self.entries[at].as_ref().map(|entry| &entry.kind) {
-                Some(Kind::Primary(connection)) => connection.poll_at(),
-                Some(Kind::Shadow(shadow)) => shadow.poll_at(),
-                Some(Kind::Pending(since)) => Some(since.after(PENDING)),
-                None => None,
-            };
-            next = earliest(next, when);
+            let entry = self.entries[at].as_ref();
+            next = earliest(next, entry.and_then(|entry| entry.side.poll_at()));
         }
         let next = next.map_or(now.after(SWEEP), |at| at.max(now.after(TICK)));
         self.housekeeping = self.housekeeping.min(next);
@@ -72,33 +67,19 @@ impl Host {
 
     fn poll_entry(&mut self, at: usize) {
         let now = self.now;
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        match self.entries[at].as_mut().map(|entry| &mut entry.kind) {
-            Some(Kind::Primary(connection)) if due(connection.poll_at()) => {
-                let actions = connection.poll(now);
-                self.carry_out_primary(at, actions);
-            }
-            Some(Kind::Shadow(shadow)) if due(shadow.poll_at()) => {
-                let actions = shadow.poll(now);
-                self.carry_out_shadow(at, actions);
-            }
-            Some(Kind::Pending(since)) if now.since(*since) >= PENDING => self.entries[at] = None,
-            _ => {}
+        let due = self.entries[at]
+            .as_mut()
+            .and_then(|entry| entry.side.poll(now));
+        if let Some(actions) = due {
+            self.carry_out(at, actions);
         }
     }
 
     fn sweep_entry(&mut self, at: usize) {
         let now = self.now;
-        match self.entries[at].as_mut().map(|entry| &mut entry.kind) {
-            Some(Kind::Primary(connection)) => {
-                let actions = connection.sweep(now);
-                self.carry_out_primary(at, actions);
-            }
-            Some(Kind::Shadow(shadow)) => {
-                let actions = shadow.sweep(now);
-                self.carry_out_shadow(at, actions);
-            }
-            _ => {}
+        if let Some(entry) = &mut self.entries[at] {
+            let actions = entry.side.sweep(now);
+            self.carry_out(at, actions);
         }
     }
 }

@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One host's side of a connection: which of what happens concerns it, and in which way.
+//!
+//! A host keeps a [`Side`] for each flow that it knows of, with a queue of packets beside it, and calls it in the order of events: a segment of the client or
+//! the server, a record of the peer, a time, a change of role. It carries out the [`Actions`] that come back, from the first field to the last.
+
+use super::counters::Counter;
+use super::message::{Close, Gone, Open, Record};
+use super::primary::{self, Connection, ConnectionId, Socket};
+use super::rewrite::Rewrite;
+use super::seq::SeqNumber;
+use super::shadow::{self, Shadow};
+use super::time::Instant;
+use super::wire::{Flags, Flow, Segment};
+use core::time::Duration;
+
+pub use super::shadow::Inbound;
+
+/// How long client segments wait for the primary's word about their connection.
+const PENDING: Duration = Duration::from_secs(1);
+
+/// What a host knows of a connection.
+#[derive(Debug)]
+pub enum Side {
+    /// The primary's view.
+    Primary(Connection),
+    /// The backup's view, also after it took over.
+    Shadow(Shadow),
+    /// A backup has client segments and no word of the primary yet, since then. They wait in the queue.
+    Pending(Instant),
+}
+
+/// What becomes of a segment that the local stack sends.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Outbound {
+    /// It goes to the client, changed so. If it cannot be changed, it does not go, and [`Side::not_sent`] hears of it.
+    Send(Rewrite),
+    /// The same, but it goes out in any case.
+    SendAnyway(Rewrite),
+    /// It is kept in the queue; it covers these sequence numbers of the primary. If it cannot be kept, [`Side::not_held`] hears of it.
+    Hold(SeqNumber, SeqNumber),
+    /// It is freed. To its socket it was sent.
+    Swallow,
+}
+
+/// What to carry out, in this order.
+#[derive(Copy, Clone, PartialEq, Debug, Default)]
+pub struct Actions {
+    /// Count these.
+    pub counts: [Option<Counter>; 2],
+    /// Tell the peer.
+    pub record: Option<Record>,
+    /// Free what is queued.
+    pub clear_queue: bool,
+    /// Give this to the local stack as the client's. [`Side::not_injected`] hears of it if there is no memory for it.
+    pub inject: Option<Segment>,
+    /// Give the queued client segments to the local stack.
+    pub release_queue: bool,
+    /// Free held segments up to this sequence number of the primary.
+    pub release_held: Option<SeqNumber>,
+    /// Send the held segments to the client, changed by [`Side::outward_held`].
+    pub flush_held: bool,
+    /// Send this from the service to the client. [`Side::not_sent`] hears of it if there is no memory for it.
+    pub send: Option<Segment>,
+    /// Forget the connection.
+    pub remove: bool,
+    /// Ask the kernel for the connection's socket, and call [`Side::on_socket`].
+    pub check_socket: bool,
+}
+
+impl Actions {
+    fn remove() -> Self {
+        Self {
+            remove: true,
+            ..Self::default()
+        }
+    }
+
+    fn tell(record: Option<Record>) -> Self {
+        Self {
+            record,
+            ..Self::default()
+        }
+    }
+
+    fn clear_queue(self) -> Self {
+        Self {
+            clear_queue: true,
+            ..self
+        }
+    }
+}
+
+impl From<primary::Actions> for Actions {
+    fn from(actions: primary::Actions) -> Self {
+        Self {
+            counts: [actions.count, actions.send.map(|_| Counter::AcksReleased)],
+            record: actions.record,
+            send: actions.send,
+            remove: actions.remove,
+            check_socket: actions.check_socket,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<shadow::Actions> for Actions {
+    fn from(actions: shadow::Actions) -> Self {
+        Self {
+            counts: [actions.count, None],
+            record: actions.record,
+            inject: actions.inject,
+            release_queue: actions.release_queue,
+            release_held: actions.release_held,
+            send: actions.send,
+            remove: actions.remove,
+            check_socket: actions.check_socket,
+            ..Self::default()
+        }
+    }
+}
+
+/// What becomes of an `Open`.
+#[derive(Debug)]
+pub enum Opening {
+    /// Its shadow is there already.
+    Known(Actions),
+    /// This shadow is to be kept in the place of what was there, and these actions to be carried out.
+    New {
+        /// The shadow.
+        side: Side,
+        /// How it begins.
+        actions: Actions,
+        /// Whether it gets the queue of what was there.
+        inherits: bool,
+    },
+}
+
+/// The primary's `open` of a connection, where `found` is what there is between the same endpoints.
+pub fn open(found: Option<&mut Side>, open: &Open, now: Instant) -> Opening {
+    let inherits = match found {
+        Some(Side::Shadow(shadow)) if shadow.is_for(open) => {
+            return Opening::Known(Actions::tell(shadow.on_query()));
+        }
+        Some(Side::Pending(_)) => true,
+        // An earlier connection between the same endpoints. The new shadow finds its socket, if there still is one.
+        Some(Side::Shadow(_) | Side::Primary(_)) | None => false,
+    };
+    let (shadow, syn) = Shadow::open(open, now);
+    Opening::New {
+        side: Side::Shadow(shadow),
+        actions: Actions {
+            counts: [Some(Counter::ShadowsOpened), None],
+            inject: Some(syn),
+            ..Actions::default()
+        },
+        inherits,
+    }
+}
+
+/// Whether a client's SYN, which the primary receives, begins a connection in the place of what is `found` between the same endpoints. `socket` is asked
+/// when it matters.
+pub fn is_fresh(found: Option<&Side>, syn: &Segment, socket: impl FnOnce() -> Socket) -> bool {
+    match found {
+        None => true,
+        // Played again, after a takeover in the middle of the handshake.
+        Some(Side::Shadow(shadow)) if shadow.is_opened_by(syn) => false,
+        Some(_) => socket().gives_way(),
+    }
+}
+
+/// A client's segment that reached a backup before the primary's word of its connection. `joined`: there is a primary.
+pub fn early(segment: &Segment, joined: bool, now: Instant) -> Option<Side> {
+    let waits = joined && !segment.is_empty() && !segment.flags.intersects(Flags::SYN | Flags::RST);
+    waits.then_some(Side::Pending(now))
+}
+
+/// The answer to a record of the peer about a connection that there is not here.
+pub fn unknown(record: &Record) -> Option<Record> {
+    match record {
+        Record::Close(id, Close::Unprotected) | Record::Query(id) => {
+            Some(Record::Gone(*id, Gone::Ended))
+        }
+        Record::Progress(progress) => Some(Record::Close(progress.id, Close::Ended)),
+        Record::Open(_) | Record::Close(_, Close::Ended) | Record::Gone(..) => None,
+    }
+}
+
+impl Side {
+    /// A client's SYN of this flow, which the primary receives. The error is why the connection goes on without protection.
+    pub fn from_syn(
+        id: ConnectionId,
+        flow: Flow,
+        syn: &Segment,
+        now: Instant,
+    ) -> Result<Self, Counter> {
+        Connection::from_syn(id, flow, syn, now).map(Side::Primary)
+    }
+
+    /// The connection's name, if it has one yet.
+    pub fn id(&self) -> Option<ConnectionId> {
+        match self {
+            Side::Primary(connection) => Some(connection.id()),
+            Side::Shadow(shadow) => Some(shadow.id()),
+            Side::Pending(_) => None,
+        }
+    }
+
+    /// Whether it may come to nothing, and gives way to others when there are too many.
+    pub fn is_embryonic(&self) -> bool {
+        match self {
+            Side::Primary(connection) => connection.state() == primary::State::HalfOpen,
+            Side::Shadow(_) => false,
+            Side::Pending(_) => true,
+        }
+    }
+
+    /// Whether it is a shadow that speaks, and lives by translation.
+    pub fn is_migrated(&self) -> bool {
+        matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
+    }
+
+    /// A client's segment, but for a SYN that the primary receives. `joined`: the peer is there.
+    pub fn on_client(
+        &mut self,
+        segment: &Segment,
+        joined: bool,
+        now: Instant,
+    ) -> (Inbound, Actions) {
+        match self {
+            Side::Primary(connection) => {
+                let actions = connection.on_client(segment, joined, now);
+                (Inbound::Pass(Rewrite::default()), actions.into())
+            }
+            Side::Shadow(shadow) => {
+                let (inbound, actions) = shadow.on_client(segment, now);
+                (inbound, actions.into())
+            }
+            Side::Pending(_) => (Inbound::Queue, Actions::default()),
+        }
+    }
+
+    /// A segment that the local stack sends to the client.
+    pub fn on_output(&mut self, segment: &Segment, now: Instant) -> (Outbound, Actions) {
+        match self {
+            Side::Primary(connection) if segment.flags.contains(Flags::SYN) => {
+                connection.on_syn_ack(segment, now);
+                let (change, _) = primary::plain_handshake(segment);
+                (Outbound::SendAnyway(change), Actions::default())
+            }
+            Side::Primary(connection) => {
+                let (verdict, actions) = connection.on_server(segment, now);
+                let outbound = match verdict {
+                    primary::Verdict::Send(change) => Outbound::Send(change),
+                    primary::Verdict::Swallow => Outbound::Swallow,
+                };
+                (outbound, actions.into())
+            }
+            Side::Shadow(shadow) => {
+                let (outbound, actions) = shadow.on_output(segment, now);
+                let outbound = match outbound {
+                    shadow::Outbound::Send(change) => Outbound::Send(change),
+                    shadow::Outbound::Hold(start, end) => Outbound::Hold(start, end),
+                    shadow::Outbound::Swallow => Outbound::Swallow,
+                };
+                (outbound, actions.into())
+            }
+            Side::Pending(_) => {
+                let actions = Actions {
+                    counts: [Some(Counter::OutputMuted), None],
+                    ..Actions::default()
+                };
+                (Outbound::Swallow, actions)
+            }
+        }
+    }
+
+    /// A held segment is about to be sent: how to change it.
+    pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Option<Rewrite> {
+        match self {
+            Side::Shadow(shadow) => Some(shadow.outward_held(segment, now)),
+            Side::Primary(_) | Side::Pending(_) => None,
+        }
+    }
+
+    /// Memory for a segment to the client, or for its change, was short.
+    pub fn not_sent(&mut self, now: Instant) -> Actions {
+        match self {
+            Side::Primary(connection) => connection.starve(now).into(),
+            // Its socket sends it again.
+            Side::Shadow(_) | Side::Pending(_) => Actions::default(),
+        }
+    }
+
+    /// Memory for a segment to inject was short.
+    pub fn not_injected(&mut self) {
+        if let Side::Shadow(shadow) = self {
+            shadow.starve();
+        }
+    }
+
+    /// Memory to hold a segment from `start` on was short. `actions` are those that came with it.
+    pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions) {
+        if let Side::Shadow(shadow) = self {
+            actions.counts = [Some(shadow.not_held(start)), None];
+        }
+    }
+
+    /// The local stack has bytes up to `rcv_nxt` in its receive queue.
+    pub fn on_delivered(&mut self, rcv_nxt: SeqNumber, now: Instant) -> Option<Record> {
+        match self {
+            Side::Shadow(shadow) => shadow.on_delivered(rcv_nxt, now),
+            Side::Primary(_) | Side::Pending(_) => None,
+        }
+    }
+
+    /// The peer's word about this connection; [`open`] reads an `Open`.
+    pub fn on_record(&mut self, record: &Record, now: Instant) -> Actions {
+        match (record, self) {
+            (Record::Close(_, why), Side::Shadow(shadow)) => {
+                let actions = Actions::from(shadow.on_close(*why, now));
+                match why {
+                    Close::Unprotected => actions.clear_queue(),
+                    Close::Ended => actions,
+                }
+            }
+            (Record::Query(_), Side::Shadow(shadow)) => Actions::tell(shadow.on_query()),
+            (Record::Query(id), _) => Actions::tell(Some(Record::Gone(*id, Gone::Ended))),
+            (Record::Progress(progress), Side::Primary(connection)) => {
+                connection.on_progress(progress, now).into()
+            }
+            (Record::Gone(_, why), Side::Primary(connection)) => {
+                connection.on_gone(*why, now).into()
+            }
+            _ => Actions::default(),
+        }
+    }
+
+    /// When [`Side::poll`] wants to be called, if ever.
+    pub fn poll_at(&self) -> Option<Instant> {
+        match self {
+            Side::Primary(connection) => connection.poll_at(),
+            Side::Shadow(shadow) => shadow.poll_at(),
+            Side::Pending(since) => Some(since.after(PENDING)),
+        }
+    }
+
+    /// Does what is due, if something is.
+    pub fn poll(&mut self, now: Instant) -> Option<Actions> {
+        self.poll_at().filter(|at| *at <= now)?;
+        Some(match self {
+            Side::Primary(connection) => connection.poll(now).into(),
+            Side::Shadow(shadow) => shadow.poll(now).into(),
+            Side::Pending(_) => Actions {
+                counts: [Some(Counter::PendingExpired), None],
+                ..Actions::remove()
+            },
+        })
+    }
+
+    /// The time has come to compare the connection with the kernel's socket.
+    pub fn sweep(&mut self, now: Instant) -> Actions {
+        match self {
+            Side::Primary(connection) => connection.sweep(now).into(),
+            Side::Shadow(shadow) => shadow.sweep(now).into(),
+            Side::Pending(_) => Actions::default(),
+        }
+    }
+
+    /// What the kernel has for the connection.
+    pub fn on_socket(&mut self, socket: Socket, now: Instant) -> Actions {
+        match self {
+            Side::Primary(connection) => connection.on_socket(socket, now).into(),
+            Side::Shadow(shadow) => shadow.on_socket(socket).into(),
+            Side::Pending(_) => Actions::default(),
+        }
+    }
+
+    /// What an earlier session left is void: a primary's connection goes on alone (`why`), a backup's shadow ends.
+    pub fn end_session(&mut self, why: Counter, now: Instant) -> Actions {
+        match self {
+            Side::Primary(connection) => connection.unprotect(why, now).into(),
+            Side::Shadow(shadow) if !shadow.is_speaking() => {
+                Actions::from(shadow.abandon(now)).clear_queue()
+            }
+            Side::Shadow(_) | Side::Pending(_) => Actions::default(),
+        }
+    }
+
+    /// Another host carries the connection from now on. The socket here ends: it would answer the client, should this node speak again.
+    pub fn step_down(&mut self, now: Instant) -> Actions {
+        match self {
+            Side::Primary(connection) => match connection.step_down(now) {
+                Some((shadow, actions)) => {
+                    *self = Side::Shadow(shadow);
+                    Actions::from(actions).clear_queue()
+                }
+                None => Actions::remove(),
+            },
+            Side::Shadow(shadow) => Actions::from(shadow.step_down(now)).clear_queue(),
+            Side::Pending(_) => Actions::remove(),
+        }
+    }
+
+    /// This host speaks for the service from now on.
+    pub fn take_over(&mut self, now: Instant) -> Actions {
+        let Side::Shadow(shadow) = self else {
+            return Actions::remove();
+        };
+        let ready = shadow.is_ready();
+        let actions = Actions::from(shadow.take_over(now));
+        let acknowledges = actions.send.filter(|_| shadow.is_speaking());
+        let [count, _] = actions.counts;
+        Actions {
+            counts: [count, acknowledges.map(|_| Counter::TakeoverAcks)],
+            flush_held: ready && shadow.is_speaking(),
+            ..actions
+        }
+    }
+
+    /// This host stops. What lives by translation cannot go on.
+    pub fn leave(&mut self, now: Instant) -> Actions {
+        let Side::Shadow(shadow) = self else {
+            return Actions::default();
+        };
+        let reset = shadow.is_speaking().then(|| shadow.reset(now));
+        Actions {
+            counts: [reset.map(|_| Counter::MigratedReset), None],
+            send: reset,
+            ..shadow.doom(now).into()
+        }
+    }
+}
