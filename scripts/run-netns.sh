@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs tests/netns/*.sh one after the other in one guest and prints their KTAP.   run-netns.sh [NAME...]
 # NAME (or TESTS="NAME ...") picks tests/netns/NAME.sh. The kernel's log stays in build/results/netns.dmesg.
+# SLOW=N multiplies every interval and every patience of the tests, for kernels that are slow.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -20,7 +21,7 @@ if grep -qx memory <<<"$names"; then
 fi
 printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
-for name in TAKEOVERS SEED INTERVAL LOADS; do
+for name in TAKEOVERS SEED INTERVAL LOADS SLOW STTCP_TEST_LIMIT; do
     [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
 done >"$share/env"
 say "booting a guest for: ${names//$'\n'/ } ..."

@@ -4,6 +4,8 @@
 # What a test says about itself, in KTAP, and how it waits. Source it.
 
 ktap_count=0 ktap_failed=0
+# How many times slower than usual things may go here.
+SLOW=${SLOW:-1}
 
 ktap_begin() { echo "KTAP version 1"; }
 
@@ -35,10 +37,10 @@ bail() {
     exit 1
 }
 
-# wait_until SECONDS COMMAND...: polls until the command succeeds, for as long at least.
+# wait_until SECONDS COMMAND...: polls until the command succeeds, for SLOW times as long at least.
 wait_until() {
     # SECONDS counts whole seconds, so the first one may be nearly over.
-    local end=$((SECONDS + $1 + 1))
+    local end=$((SECONDS + $1 * SLOW + 1))
     shift
     until "$@" >/dev/null 2>&1; do
         [[ $SECONDS -lt $end ]] || return 1
