@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels fuzz demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug fuzz demo clean help
 all: module
 
 ifdef KDIR
@@ -23,7 +23,7 @@ check:
 	@scripts/check.sh
 
 test:
-	@scripts/test.sh host netns vm
+	@scripts/test.sh host netns vm debug
 
 test-host test-netns test-vm test-kernels: test-%:
 	@scripts/test.sh $*
@@ -32,6 +32,9 @@ test-host test-netns test-vm test-kernels: test-%:
 unexport SECONDS
 fuzz:
 	@scripts/fuzz.sh run $(or $(SECONDS),60) $(TARGET)
+
+test-debug:
+	@TESTS="$${TESTS:-all}" scripts/test.sh debug
 
 demo: module traffic
 	@scripts/demo.sh
@@ -49,6 +52,7 @@ help:
 	@echo 'make test-vm     client, primary and backup as three guests'
 	@echo 'make test-kernels  test-netns on the kernel of Debian 13 backports and on that of testing'
 	@echo 'make fuzz        each fuzz target, or TARGET=NAME, for SECONDS=60'
+	@echo 'make test-debug  test-netns on a kernel with KASAN, lockdep, kmemleak and more'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

@@ -54,11 +54,15 @@ boot() {
         )net.ifnames=0 8250.nr_uarts=1 watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120$append" "$@" </dev/null
 }
 
-# machine_ready: what boot needs, made if missing. Call it once, before the first boot.
+# machine_ready: what boot needs, made if missing. Call it once, before the first boot. STTCP_FLAVOUR=debug boots the debug kernel.
 machine_ready() {
     need_root
     need qemu-system-x86 iproute2 util-linux
-    STTCP_VMLINUZ=$("$STTCP_TOP/scripts/kernel.sh")/vmlinuz
+    if [[ ${STTCP_FLAVOUR-} == debug ]]; then
+        STTCP_VMLINUZ=$("$STTCP_TOP/scripts/debugkernel.sh")/vmlinuz
+    else
+        STTCP_VMLINUZ=$("$STTCP_TOP/scripts/kernel.sh")/vmlinuz
+    fi
     STTCP_INITRD=$("$STTCP_TOP/scripts/image.sh")
     export STTCP_VMLINUZ STTCP_INITRD
     probe_kvm
@@ -98,5 +102,13 @@ probe_kvm() {
 
 # scan_log FILE: fails and shows the lines if the kernel complained.
 scan_log() {
-    ! grep -nE 'WARNING:|BUG:|Oops|Call Trace|Kernel panic|general protection|self-detected stall|detected stalls|lockup|blocked for more than|refcount_t:|unreferenced object|suspicious RCU' "$1" >&2
+    local -a complaints=(
+        # any kernel
+        'WARNING:' 'BUG[: ]' 'Oops' 'Call Trace' 'Kernel panic' 'general protection' 'self-detected stall' 'detected .*stalls'
+        'lockup' 'blocked for more than' 'refcount_t:' 'huh, entered' 'unregister_netdevice: waiting'
+        # lockdep, kmemleak, debug objects, reference trackers: what they say of the kernel, and that they gave up
+        'suspicious RCU' 'INFO: trying to register non-static key' 'turning off the locking correctness validator'
+        'unreferenced object' 'Kernel memory leak detector disabled' 'ODEBUG:' 'ref_tracker:'
+    )
+    ! grep -nE "$(IFS='|' && echo "${complaints[*]}")" "$1" >&2
 }

@@ -8,6 +8,8 @@ packages=(
     gcc make flex bison bc kmod cpio xz-utils zstd perl-base python3 libelf-dev libssl-dev libdw-dev pahole
     # Rust
     rustc rust-src rustfmt rust-clippy bindgen cargo
+    # clang and its friends, for the debug kernel: with Rust the kernel takes KASAN only from them
+    clang lld llvm
     # libFuzzer is C++
     g++
     # our own checks

@@ -6,7 +6,7 @@
 
 . "$(dirname "$0")/lib.sh"
 begin
-modprobe tun
+modprobe -q tun # the debug kernel has it built in
 client sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 for server in primary backup; do
     ip -n $server route add 10.9.0.0/24 via 10.0.0.10
