@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug fuzz demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants fuzz demo clean help
 all: module
 
 ifdef KDIR
@@ -23,9 +23,9 @@ check:
 	@scripts/check.sh
 
 test:
-	@scripts/test.sh host netns vm debug
+	@scripts/test.sh host netns vm debug plants
 
-test-host test-netns test-vm test-kernels: test-%:
+test-host test-netns test-vm test-kernels test-plants: test-%:
 	@scripts/test.sh $*
 
 # The shell counts in a variable of that name.
@@ -34,7 +34,7 @@ fuzz:
 	@scripts/fuzz.sh run $(or $(SECONDS),60) $(TARGET)
 
 test-debug:
-	@TESTS="$${TESTS:-all}" scripts/test.sh debug
+	@TESTS="$${TESTS:-all}" scripts/test.sh debug plants
 
 demo: module traffic
 	@scripts/demo.sh
@@ -52,7 +52,8 @@ help:
 	@echo 'make test-vm     client, primary and backup as three guests'
 	@echo 'make test-kernels  test-netns on the kernel of Debian 13 backports and on that of testing'
 	@echo 'make fuzz        each fuzz target, or TARGET=NAME, for SECONDS=60'
-	@echo 'make test-debug  test-netns on a kernel with KASAN, lockdep, kmemleak and more'
+	@echo 'make test-debug  test-netns on a kernel with KASAN, lockdep, kmemleak and more; then test-plants'
+	@echo 'make test-plants faults planted in the module, each caught by that kernel'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

@@ -1,14 +1,14 @@
 #!/bin/bash
 # Runs tests/netns/*.sh one after the other in one guest and prints their KTAP.   run-netns.sh [NAME...]
 # NAME (or TESTS="NAME ...") picks tests/netns/NAME.sh. The kernel's log stays in build/results/netns.dmesg.
-# STTCP_FLAVOUR is as of module.sh, and names the log too: netns-debug.dmesg.
+# STTCP_FLAVOUR and PLANT are as of module.sh, and name the log too: netns-debug.dmesg, netns-debug-leak.dmesg.
 # SLOW=N multiplies every interval and every patience of the tests, for kernels that are slow.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 cd "$STTCP_TOP"
 names=$(pick tests/netns "$@")
-flavour=${STTCP_FLAVOUR:+-$STTCP_FLAVOUR}
+flavour=${STTCP_FLAVOUR:+-$STTCP_FLAVOUR}${PLANT:+-$PLANT}
 scripts/module.sh
 scripts/traffic.sh
 mkdir -p build/results

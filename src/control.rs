@@ -182,6 +182,8 @@ impl Shared {
             key: Key::new(key.as_bytes()),
             timing: plan.timing(),
         };
+        #[cfg(sttcp_plant)]
+        crate::sys::plant::spring().map_err(Why::Start)?;
         let running =
             Running::start(self.net, settings, local, self.counters.clone()).map_err(Why::Start)?;
         *self.node.lock() = Some(running.node.clone());

@@ -22,6 +22,8 @@ pub(crate) mod net;
 mod netdev;
 pub(crate) mod netfilter;
 pub(crate) mod pernet;
+#[cfg(sttcp_plant)]
+pub(crate) mod plant;
 pub(crate) mod proc;
 mod route;
 pub(crate) mod show;
