@@ -50,17 +50,20 @@ host() { # NAME PORT ADDRESS
     ip -n "$1" link set eth0 up
 }
 
+# server_host NAME NUMBER: a host that owns the service address too.
+server_host() {
+    host "$1" "to-$1" "$2"
+    ip -n "$1" addr add "$VIP4/32" dev eth0
+    ip -n "$1" addr add "$VIP6/128" dev eth0 nodad
+}
+
 topology_up() {
     ip netns add switch
     ip -n switch link add br0 type bridge mcast_snooping 0
     ip -n switch link set br0 up
     host client to-client 10
-    host primary to-primary 1
-    host backup to-backup 2
-    for server in primary backup; do
-        ip -n "$server" addr add "$VIP4/32" dev eth0
-        ip -n "$server" addr add "$VIP6/128" dev eth0 nodad
-    done
+    server_host primary 1
+    server_host backup 2
     ip -n client neigh add "$VIP4" lladdr 03:00:00:00:00:64 dev eth0 nud permanent
     ip -n client neigh add "$VIP6" lladdr 03:00:00:00:00:64 dev eth0 nud permanent
 }
