@@ -1,18 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# 2,000 connections that end in every way; then nothing is left. Topology: see lib.sh.
+# ENDS connections (2,000 unless told) that end in every way; then nothing is left. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
 # No takeover is meant to happen here, however busy the machine is.
 INTERVAL=500
+REPEAT=$((${ENDS:-2000} / 20))
 begin
 
 no_connections() { [ "$(ip netns exec "$1" cat /proc/net/sttcp | wc -l)" -eq 0 ]; }
 no_sockets() { [ -z "$(ip netns exec "$1" ss -Htan state connected exclude time-wait)" ]; }
 
-goes "2,000 connections, every ending" client ends --to "$(target 4)" --connections 10 --repeat 100
-goes "and over IPv6" client ends --to "$(target 6)" --connections 10 --repeat 100
+goes "$((10 * REPEAT)) connections, every ending" client ends --to "$(target 4)" --connections 10 --repeat $REPEAT
+goes "$((10 * REPEAT)) over IPv6" client ends --to "$(target 6)" --connections 10 --repeat $REPEAT
 for server in primary backup; do
     wait_until 10 no_connections $server
     status=$?

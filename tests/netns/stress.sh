@@ -132,6 +132,7 @@ if grep -qw jump_label_update /proc/kallsyms; then
     echo 0 >/sys/devices/system/cpu/cpu1/online
 fi
 begin
+trap 'topology_down; echo 1 2>/dev/null >/sys/devices/system/cpu/cpu1/online' EXIT
 dmesg -W >"$WORK/log" &
 watcher=$!
 actor churn 1 talk churn --to "$(target 4)" --tolerate connect,early
