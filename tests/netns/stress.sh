@@ -6,7 +6,7 @@
 # but no client may see a wrong byte, and the kernel must find nothing to complain of. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
-STRESS=${STRESS:-30}
+STRESS=${STRESS:-60}
 CONTROLS=/proc/sys/net/sttcp
 
 # one_of WORD...
@@ -15,7 +15,8 @@ one_of() {
     printf '%s\n' "${!number}"
 }
 
-# actor NAME PAUSE COMMAND...: the command again and again, with up to PAUSE tenths of a second in between; whether it succeeds is its affair.
+# actor NAME PAUSE COMMAND...: the command again and again, with up to PAUSE tenths of a second in between, SLOW times that; whether it
+# succeeds is its affair.
 declare -A actors
 actor() {
     local name=$1 pause=$2
@@ -29,7 +30,7 @@ actor() {
     actors[$name]=$!
 }
 pause_at_most() {
-    local tenths=$((RANDOM % ($1 + 1)))
+    local tenths=$((RANDOM % ($1 * SLOW + 1)))
     sleep "$((tenths / 10)).$((tenths % 10))"
 }
 actors_ended() {
@@ -72,14 +73,15 @@ cut_one_off() {
     local host
     host=$(one_of primary backup)
     ip -n switch link set "to-$host" down
-    pause_at_most $((10 * SLOW))
+    pause_at_most 10
     ip -n switch link set "to-$host" up
 }
 ask_for_takeover() { set_control "$(one_of primary backup)" takeover 1; }
 
 write_controls() {
     local name value
-    name=$(one_of role service local peer key heartbeat_interval_ms heartbeat_misses tap takeover state nothing)
+    name=$(one_of service local peer key heartbeat_interval_ms heartbeat_misses tap takeover state nothing)
+    [ $((RANDOM % 20)) -gt 0 ] || name=role
     value=$(one_of off primary backup "$VIP4:*,[$VIP6]:*" "$VIP4:0" "10.0.0.1:7077" "[fd00::1]:7077" "$KEY" "zz" "$(printf '9%.0s' $(seq 5000))" \
         $((20 * SLOW)) $((50 * SLOW)) 0 3 5 -1 "" l2 forward 1 $'\n')
     set_control "$(one_of primary backup)" "$name" "$value"
@@ -128,25 +130,26 @@ short_life() {
 # With jump labels the kernel changes code that other CPUs run, which an older QEMU emulates wrongly: see docs/kernel-notes.md. The debug kernel
 # has none.
 if grep -qw jump_label_update /proc/kallsyms; then
-    echo "# on one CPU, as this kernel changes its code while it runs"
-    echo 0 >/sys/devices/system/cpu/cpu1/online
+    ktap_begin
+    skip "everything at once" "this kernel changes its code while other CPUs run it, and dies of that in emulation; make test-debug has it"
+    ktap_end
+    exit
 fi
 begin
-trap 'topology_down; echo 1 2>/dev/null >/sys/devices/system/cpu/cpu1/online' EXIT
 dmesg -W >"$WORK/log" &
 watcher=$!
 actor churn 1 talk churn --to "$(target 4)" --tolerate connect,early
 actor talk 1 talk_of_any_kind
-actor start 20 start_both
-actor cut 50 cut_one_off
-actor takeover 40 ask_for_takeover
-actor write 3 write_controls
-actor read 2 read_files
-actor lose 200 lose_a_host
-actor short 5 short_life short
-actor life 5 short_life life
-actor unload 150 rmmod sttcp
-actor load 10 module_load
+actor start 10 start_both
+actor cut 120 cut_one_off
+actor takeover 100 ask_for_takeover
+actor write 8 write_controls
+actor read 3 read_files
+actor lose 300 lose_a_host
+actor short 10 short_life short
+actor life 10 short_life life
+actor unload 300 rmmod sttcp
+actor load 5 module_load
 sleep "$STRESS"
 touch "$WORK/end"
 wait_until 60 actors_ended; result $? "everything comes to its end"
