@@ -54,7 +54,7 @@ dropped() {
     result $status "$text: $name"
 }
 
-client "$TRAFFIC" client echo --to "$(target 4)" --think 20 --mark-file "$WORK/up" --until-file "$WORK/end" --timeout 15 >"$WORK/result" 2>&1 &
+client "$TRAFFIC" client echo --to "$(target 4)" --think 20 --mark-file "$WORK/up" --until-file "$WORK/end" --timeout "$PATIENCE" >"$WORK/result" 2>&1 &
 talker=$!
 wait_until 30 test -e "$WORK/up"
 timeout 20 ip netns exec backup python3 "$WORK/hear.py" "$WORK/old"; result $? "a datagram of the backup is recorded"

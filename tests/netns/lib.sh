@@ -22,6 +22,8 @@ VIP4=10.0.0.100
 VIP6=fd00::100
 PORT=7000
 GREET=7001
+# How long a client waits for anything, in seconds.
+PATIENCE=$((15 * SLOW))
 KEY=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
 TRAFFIC=${TRAFFIC:-/share/sttcp-traffic}
 MODULE=${MODULE:-/share/sttcp.ko}
@@ -154,7 +156,7 @@ survives() {
     shift
     rm -f "$WORK/up" "$WORK/end"
     settle || echo "# the pair is not in step"
-    client "$TRAFFIC" "$@" --timeout 15 --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
+    client "$TRAFFIC" "$@" --timeout "$PATIENCE" --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
     pid=$!
     wait_until 30 test -e "$WORK/up" || {
         touch "$WORK/end"
@@ -192,7 +194,7 @@ survives() {
 goes() {
     local text=$1
     shift
-    client "$TRAFFIC" "$@" --timeout 15 >"$WORK/result" 2>"$WORK/errors"
+    client "$TRAFFIC" "$@" --timeout "$PATIENCE" >"$WORK/result" 2>"$WORK/errors"
     local status=$?
     [ $status -eq 0 ] || echo "# $(cat "$WORK/result" "$WORK/errors")"
     result $status "$text"

@@ -86,10 +86,10 @@ refuses_the_role() {
 
 # talk: one client of each kind, one after the other; every byte is checked.
 talk() {
-    client "$TRAFFIC" client echo --to "$(target 4)" --connections 16 --count 10 --timeout 15 &&
-        client "$TRAFFIC" client greet --to "$(target 6 $GREET)" --connections 4 --count 5 --timeout 15 &&
-        client "$TRAFFIC" client get --to "$(target 4)" --bytes 1M --timeout 15 &&
-        client "$TRAFFIC" client put --to "$(target 6)" --bytes 256K --timeout 15
+    client "$TRAFFIC" client echo --to "$(target 4)" --connections 16 --count 10 --timeout "$PATIENCE" &&
+        client "$TRAFFIC" client greet --to "$(target 6 $GREET)" --connections 4 --count 5 --timeout "$PATIENCE" &&
+        client "$TRAFFIC" client get --to "$(target 4)" --bytes 1M --timeout "$PATIENCE" &&
+        client "$TRAFFIC" client put --to "$(target 6)" --bytes 256K --timeout "$PATIENCE"
 } >"$WORK/result" 2>"$WORK/errors"
 
 # protects: with memory again, a new connection is protected.
@@ -97,7 +97,7 @@ protects() {
     local before
     settle || return 1
     before=$(counter $speaker protected)
-    client "$TRAFFIC" client echo --to "$(target 4)" --count 10 --timeout 15 >"$WORK/result" 2>"$WORK/errors" &&
+    client "$TRAFFIC" client echo --to "$(target 4)" --count 10 --timeout "$PATIENCE" >"$WORK/result" 2>"$WORK/errors" &&
         [ "$(counter $speaker protected)" -gt "$before" ]
 }
 
@@ -131,7 +131,7 @@ survives_without() {
     shift 4
     rm -f "$WORK/up" "$WORK/end"
     settle || echo "# the pair is not in step"
-    client "$TRAFFIC" "$@" --timeout 15 --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
+    client "$TRAFFIC" "$@" --timeout "$PATIENCE" --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
     pid=$!
     wait_until 30 test -e "$WORK/up" || echo "# the client did not begin"
     if [ "$when" = before ]; then
@@ -264,7 +264,7 @@ for every in 3 7; do
     goes_on linear $every peer_no_memory
     goes_on route $every
 done
-client "$TRAFFIC" client echo --to "$(target 4)" --timeout 15 --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>&1 &
+client "$TRAFFIC" client echo --to "$(target 4)" --timeout "$PATIENCE" --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>&1 &
 pid=$!
 fail shadow 1
 wait_until 10 ip netns exec $speaker grep -q unprotected_no_memory /proc/net/sttcp

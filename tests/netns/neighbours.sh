@@ -17,7 +17,7 @@ known() {
 
 for version in 4 6; do
     client "$TRAFFIC" client echo --to "$(target $version)" --think 50 --mark-file "$WORK/up$version" --until-file "$WORK/end" \
-        --timeout 15 >/dev/null 2>&1 &
+        --timeout "$PATIENCE" >/dev/null 2>&1 &
     talkers="${talkers-} $!"
     wait_until 30 test -e "$WORK/up$version"
     wait_until 10 known $version; result $? "IPv$version: the way to the client is resolved when the shadow opens"

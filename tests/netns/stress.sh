@@ -41,7 +41,7 @@ actors_ended() {
 }
 
 # talk KIND...: some clients of that kind; what they saw goes to the log.
-talk() { client "$TRAFFIC" client "$@" --connections 4 --duration 4 --timeout 4 >>"$WORK/clients"; }
+talk() { client "$TRAFFIC" client "$@" --connections 4 --duration 4 --timeout $((4 * SLOW)) >>"$WORK/clients"; }
 talk_of_any_kind() {
     local version
     version=$(one_of 4 6)
@@ -119,7 +119,7 @@ short_life() {
     configure "$name" 1 2
     set_control "$name" role "$(one_of primary backup)"
     ip netns exec "$name" "$TRAFFIC" serve --listen "$VIP4:$PORT" &
-    ip netns exec "$name" "$TRAFFIC" client echo --to "$VIP4:$PORT" --connections 2 --duration 5 --timeout 2 &
+    ip netns exec "$name" "$TRAFFIC" client echo --to "$VIP4:$PORT" --connections 2 --duration 5 --timeout $((2 * SLOW)) &
     pause_at_most 20
     pids=$(ip netns pids "$name")
     ip netns del "$name"

@@ -6,6 +6,7 @@
 
 . "$(dirname "$0")/lib.sh"
 begin
+PARALLEL=$((200 / SLOW))
 
 for version in 4 6; do
     to=$(target $version)
@@ -16,7 +17,7 @@ for version in 4 6; do
     goes "IPv$version upload" client put --to "$to" --bytes 4M
     goes "IPv$version server speaks first" client greet --to "$greet" --count 20
     goes "IPv$version many small connections" client churn --to "$to" --connections 4 --count 50
-    goes "IPv$version 200 parallel connections" client echo --to "$to" --connections 200 --count 5
+    goes "IPv$version $PARALLEL parallel connections" client echo --to "$to" --connections $PARALLEL --count 5
     survives "IPv$version echo over a takeover" client echo --to "$to"
     survives "IPv$version interactive over a takeover" client ask --to "$to" --think 5
     survives "IPv$version bulk download over a takeover" client get --to "$to" --size 4M
@@ -24,6 +25,6 @@ for version in 4 6; do
     survives "IPv$version server speaks first, over a takeover" client greet --to "$greet"
     # A connection whose primary dies between the handshake and the word of it to the backup is lost: see the README's limits.
     survives "IPv$version many small connections over a takeover" client churn --to "$to" --connections 2 --tolerate connect,early
-    survives "IPv$version 200 parallel connections over a takeover" client echo --to "$to" --connections 200 --think 500
+    survives "IPv$version $PARALLEL parallel connections over a takeover" client echo --to "$to" --connections $PARALLEL --think 500
 done
 ktap_end
