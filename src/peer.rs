@@ -158,25 +158,22 @@ impl Node {
         let Some(mut bucket) = self.table.lock(&flow) else {
             return;
         };
-        let found = bucket.find(&flow);
-        let (side, actions, inherits) =
-            match side::open(found.map(|entry| &mut entry.side), open, now()) {
-                Opening::Known(actions) => {
-                    if let Some(entry) = bucket.find(&flow) {
-                        self.carry_out(entry, actions);
-                    }
-                    return;
-                }
-                Opening::New {
-                    side,
-                    actions,
-                    inherits,
-                } => (side, actions, inherits),
-            };
+        let found = bucket.find(&flow).map(|entry| &mut entry.side);
+        let Opening {
+            shadow,
+            inherits,
+            actions,
+        } = side::open(found, open, now());
+        let Some(shadow) = shadow else {
+            if let Some(entry) = bucket.find(&flow) {
+                self.carry_out(entry, actions);
+            }
+            return;
+        };
         let heritage = bucket.remove(&flow).filter(|_| inherits);
         let ifindex = heritage.as_ref().map_or(0, |entry| entry.ifindex);
         let ifindex = if ifindex == 0 { self.tap() } else { ifindex };
-        let Some((entry, _)) = bucket.insert(flow, side, ifindex) else {
+        let Some((entry, _)) = bucket.insert(flow, shadow, ifindex) else {
             self.tell(&Record::Gone(open.id, Gone::NoMemory));
             return;
         };

@@ -123,39 +123,38 @@ impl From<shadow::Actions> for Actions {
 
 /// What becomes of an `Open`.
 #[derive(Debug)]
-pub enum Opening {
-    /// Its shadow is there already.
-    Known(Actions),
-    /// This shadow is to be kept in the place of what was there, and these actions to be carried out.
-    New {
-        /// The shadow.
-        side: Side,
-        /// How it begins.
-        actions: Actions,
-        /// Whether it gets the queue of what was there.
-        inherits: bool,
-    },
+pub struct Opening {
+    /// The shadow that is to be kept in the place of what was there; none if it is there already.
+    pub shadow: Option<Side>,
+    /// Whether it gets the queue of what was there.
+    pub inherits: bool,
+    /// To be carried out then.
+    pub actions: Actions,
 }
 
 /// The primary's `open` of a connection, where `found` is what there is between the same endpoints.
 pub fn open(found: Option<&mut Side>, open: &Open, now: Instant) -> Opening {
     let inherits = match found {
         Some(Side::Shadow(shadow)) if shadow.is_for(open) => {
-            return Opening::Known(Actions::tell(shadow.on_query()));
+            return Opening {
+                shadow: None,
+                inherits: false,
+                actions: Actions::tell(shadow.on_query()),
+            };
         }
         Some(Side::Pending(_)) => true,
         // An earlier connection between the same endpoints. The new shadow finds its socket, if there still is one.
         Some(Side::Shadow(_) | Side::Primary(_)) | None => false,
     };
     let (shadow, syn) = Shadow::open(open, now);
-    Opening::New {
-        side: Side::Shadow(shadow),
+    Opening {
+        shadow: Some(Side::Shadow(shadow)),
+        inherits,
         actions: Actions {
             counts: [Some(Counter::ShadowsOpened), None],
             inject: Some(syn),
             ..Actions::default()
         },
-        inherits,
     }
 }
 

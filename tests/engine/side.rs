@@ -41,10 +41,12 @@ fn progress() -> Progress {
     }
 }
 
+fn opened() -> Side {
+    open(None, &plain_open(), ms(0)).shadow.unwrap()
+}
+
 fn shadow() -> Side {
-    let Opening::New { mut side, .. } = open(None, &plain_open(), ms(0)) else {
-        panic!("not opened");
-    };
+    let mut side = opened();
     assert!(side.on_output(&syn_ack(SHADOW), ms(0)).1.release_queue);
     side
 }
@@ -105,9 +107,10 @@ fn words_for_the_other_kind_change_nothing() {
 #[test]
 fn shadow_is_opened_once() {
     let mut there = shadow();
-    let Opening::Known(actions) = open(Some(&mut there), &plain_open(), ms(1)) else {
-        panic!("opened twice");
-    };
+    let Opening {
+        shadow, actions, ..
+    } = open(Some(&mut there), &plain_open(), ms(1));
+    assert!(shadow.is_none());
     let Some(Record::Progress(progress)) = actions.record else {
         panic!("{actions:?}");
     };
@@ -120,19 +123,11 @@ fn only_waiting_segments_are_inherited() {
     let earlier = |mut side: Side| {
         let mut later = plain_open();
         later.id = ConnectionId(ID.0 + 1);
-        match open(Some(&mut side), &later, ms(1)) {
-            Opening::New {
-                side,
-                actions,
-                inherits,
-            } => {
-                assert_eq!(side.id(), Some(later.id));
-                assert!(actions.inject.unwrap().opens());
-                assert_eq!(actions.counts, [Some(Counter::ShadowsOpened), None]);
-                inherits
-            }
-            Opening::Known(_) => panic!("another connection"),
-        }
+        let opening = open(Some(&mut side), &later, ms(1));
+        assert_eq!(opening.shadow.unwrap().id(), Some(later.id));
+        assert!(opening.actions.inject.unwrap().opens());
+        assert_eq!(opening.actions.counts, [Some(Counter::ShadowsOpened), None]);
+        opening.inherits
     };
     assert!(earlier(pending()));
     assert!(!earlier(shadow()));
@@ -146,9 +141,7 @@ fn syn_replaces_what_its_socket_gives_up() {
     assert!(is_fresh(Some(&primary()), &syn(CLIENT), || Socket::Gone));
     assert!(!is_fresh(Some(&primary()), &syn(CLIENT), || Socket::Live));
     // A shadow in the middle of its handshake, whose SYN is played again after a takeover.
-    let Opening::New { side, .. } = open(None, &plain_open(), ms(0)) else {
-        panic!("not opened");
-    };
+    let side = opened();
     assert!(!is_fresh(Some(&side), &syn(CLIENT), never));
     assert!(is_fresh(Some(&side), &syn(CLIENT + 5), || Socket::Gone));
     assert!(is_fresh(Some(&shadow()), &syn(CLIENT), || Socket::TimeWait));
@@ -160,7 +153,7 @@ fn early_segments_wait_a_second() {
     assert!(early(&data, false, ms(0)).is_none());
     assert!(early(&seg(c(0), p(0)), true, ms(0)).is_none());
     for flag in [Flags::SYN, Flags::RST] {
-        assert!(early(&data.clone().flag(flag), true, ms(0)).is_none());
+        assert!(early(&data.flag(flag), true, ms(0)).is_none());
     }
     let mut side = pending();
     assert!(side.is_embryonic());

@@ -20,7 +20,7 @@ use sttcp::{
     rewrite::{Checksum, Rewrite},
     seq::{Delta, SeqNumber},
     shadow::Shadow,
-    side::{self, Actions, Inbound, Opening, Outbound, Side},
+    side::{self, Actions, Inbound, Outbound, Side},
     time::{earliest, Instant},
     wire::{Flags, Flow, Segment},
 };

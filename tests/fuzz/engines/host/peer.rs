@@ -76,21 +76,15 @@ impl Host {
             panic!("{open:?}");
         };
         let found = self.entries[at].as_mut().map(|entry| &mut entry.side);
-        match side::open(found, open, self.now) {
-            Opening::Known(actions) => self.carry_out(at, actions),
-            Opening::New {
-                side,
-                actions,
-                inherits,
-            } => {
-                let heritage = self.entries[at].take().filter(|_| inherits);
-                self.entries[at] = Some(Entry {
-                    queue: heritage.map_or(vec![], |entry| entry.queue),
-                    primary_isn: Some(open.primary_isn),
-                    ..Entry::new(side)
-                });
-                self.carry_out(at, actions);
-            }
+        let opening = side::open(found, open, self.now);
+        if let Some(shadow) = opening.shadow {
+            let heritage = self.entries[at].take().filter(|_| opening.inherits);
+            self.entries[at] = Some(Entry {
+                queue: heritage.map_or(vec![], |entry| entry.queue),
+                primary_isn: Some(open.primary_isn),
+                ..Entry::new(shadow)
+            });
         }
+        self.carry_out(at, opening.actions);
     }
 }
