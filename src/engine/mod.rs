@@ -31,6 +31,7 @@ pub mod detector;
 pub mod emit;
 pub mod message;
 pub mod node;
+pub mod plant;
 pub mod primary;
 pub mod rewrite;
 pub mod seq;

@@ -26,6 +26,7 @@
 
 use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record};
+use super::plant::{planted, unless, Plant};
 use super::rewrite::{Blank, Rewrite};
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
@@ -265,7 +266,7 @@ impl Connection {
     fn gated(&self) -> bool {
         match self.state {
             State::HalfOpen => false,
-            State::Opening | State::Protected => true,
+            State::Opening | State::Protected => !planted(Plant::Gate),
             State::Unprotected(_) => self.waiting_since.is_some(),
         }
     }
@@ -396,7 +397,7 @@ impl Connection {
             } else {
                 actions.count = Some(Counter::WindowsGated);
             }
-            rewrite.window = Some(self.window.field(ack, limit));
+            rewrite.window = unless(Plant::RightEdge, Some(self.window.field(ack, limit)));
         } else {
             self.window.told(segment.ack, segment.window);
         }
@@ -603,7 +604,10 @@ impl Connection {
         }
         match (self.client_fin, self.server_fin) {
             // The client has everything, and the shadow every byte: only the FIN is missing there. Let go; the socket is gone soon.
-            (Some(fin), Some(server)) if self.snd_una >= server && self.shadow_rcv + 1 >= fin => {
+            (Some(fin), Some(server))
+                if self.shadow_rcv + 1 >= fin
+                    && (self.snd_una >= server || planted(Plant::Fin)) =>
+            {
                 self.rcv_nxt
             }
             _ => self.rcv_nxt.min(self.shadow_rcv),
@@ -612,7 +616,7 @@ impl Connection {
 
     /// How far the window may open that the stack opens up to `edge`.
     fn limit(&self, edge: SeqNumber) -> SeqNumber {
-        if self.gated() {
+        if self.gated() && !planted(Plant::Window) {
             edge.min(self.shadow_edge)
         } else {
             edge
@@ -624,7 +628,7 @@ impl Connection {
         let (allowed, limit) = (self.allowed(), self.limit(self.edge));
         if allowed > self.acked || limit.since(self.window.edge()) >= WORTH {
             self.acked = allowed;
-            actions.send = Some(self.acknowledgement(allowed, limit));
+            actions.send = unless(Plant::Release, Some(self.acknowledgement(allowed, limit)));
         }
         self.check(now);
     }

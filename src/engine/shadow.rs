@@ -10,6 +10,7 @@
 
 use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record};
+use super::plant::{planted, unless, Plant};
 use super::primary::{ConnectionId, Socket, WORTH};
 use super::rewrite::{Rewrite, SackRewrite};
 use super::seq::{Delta, SeqNumber};
@@ -333,7 +334,7 @@ impl Shadow {
         }
         if segment.ack >= self.client_ack {
             if segment.ack > self.client_ack {
-                actions.release_held = Some(segment.ack);
+                actions.release_held = unless(Plant::Free, Some(segment.ack));
                 self.progress_at = now;
             }
             self.client_ack = segment.ack;
@@ -350,20 +351,20 @@ impl Shadow {
         rewrite.tsecr = segment
             .options
             .timestamps
-            .map(|timestamps| self.clock_delta.unshift(timestamps.tsecr));
+            .map(|timestamps| unless(Plant::Echo, self.clock_delta).unshift(timestamps.tsecr));
         let ack = segment.ack - self.delta;
         if ack > self.snd_nxt {
             // The stack would drop the whole segment (tcp_ack): it acknowledges what was never sent. The right edge of the window stays.
             let scale = self.open.window_scale.map_or(0, |(client, _)| client);
             let lost = ahead(ack, self.snd_nxt).div_ceil(1 << scale);
             let window = u32::from(segment.window).saturating_add(lost);
-            rewrite.ack = Some(self.snd_nxt);
+            rewrite.ack = Some(self.snd_nxt + u32::from(planted(Plant::Clamp)));
             rewrite.window = Some(u16::try_from(window).unwrap_or(u16::MAX));
             rewrite.sack = SackRewrite::Blank;
             actions.count = Some(Counter::AcksClamped);
         } else {
             rewrite.ack = Some(ack);
-            rewrite.sack = SackRewrite::Back(self.delta);
+            rewrite.sack = unless(Plant::Sack, SackRewrite::Back(self.delta));
         }
         rewrite
     }
@@ -449,7 +450,7 @@ impl Shadow {
         let (start, end) = (segment.seq + self.delta, segment.end() + self.delta);
         if !segment.is_empty() && end <= self.client_ack {
             // The client has it from the primary; only the shadow has not heard that.
-            actions.inject = Some(self.client_segment(Flags::ACK));
+            actions.inject = unless(Plant::Inject, Some(self.client_segment(Flags::ACK)));
             actions.count = Some(Counter::AcksInjected);
             if self.speaking && segment.ack > self.acked {
                 // What it acknowledges is news all the same.
@@ -462,6 +463,7 @@ impl Shadow {
         }
         if segment.is_empty()
             || end <= self.held_nxt
+            || planted(Plant::Hold)
             || matches!(self.state, State::Ending | State::Doomed) && end <= self.client_ack
         {
             // A bare acknowledgement, or a retransmission of what is held.
@@ -760,9 +762,7 @@ impl Shadow {
                 segment.seq + self.delta
             }),
             window: Some(self.outward_window(segment.ack, self.right_edge(segment))),
-            tsval: segment
-                .options
-                .timestamps
+            tsval: unless(Plant::Clock, segment.options.timestamps)
                 .map(|ts| self.outward_clock(ts.tsval)),
             ..Rewrite::default()
         }
@@ -775,7 +775,7 @@ impl Shadow {
 
     /// The window field up to `edge`, which the client reads in units of the primary's scale.
     fn outward_window(&mut self, ack: SeqNumber, edge: SeqNumber) -> u16 {
-        let scale = self.open.window_scale.map_or(0, |(_, primary)| primary);
+        let scale = unless(Plant::Scale, self.open.window_scale).map_or(0, |(_, primary)| primary);
         self.told
             .get_or_insert(Window::new(ack, scale))
             .field(ack, edge)
@@ -800,7 +800,7 @@ impl Shadow {
     fn progress(&self) -> Progress {
         Progress {
             id: self.id,
-            rcv_nxt: self.rcv_nxt,
+            rcv_nxt: self.rcv_nxt + u32::from(planted(Plant::Progress)),
             snd_nxt: self.snd_nxt + self.delta,
             edge: self.edge,
         }
