@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants fuzz demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants fuzz soak demo clean help
 all: module
 
 ifdef KDIR
@@ -33,6 +33,9 @@ unexport SECONDS
 fuzz:
 	@scripts/fuzz.sh run $(or $(SECONDS),60) $(TARGET)
 
+soak:
+	@scripts/soak.sh
+
 test-debug:
 	@TESTS="$${TESTS:-all}" scripts/test.sh debug plants
 
@@ -47,11 +50,12 @@ help:
 	@echo 'make KDIR=DIR    sttcp.ko for the prepared kernel tree DIR, with the tools of this host'
 	@echo 'make check       formatting, lints and warnings, of all languages here'
 	@echo 'make test        every test; the last line counts them'
-	@echo 'make test-host   the engine and the traffic tool, under Cargo, and its fuzz targets'
+	@echo 'make test-host   the engine, its simulation and the traffic tool, under Cargo, and its fuzz targets'
 	@echo 'make test-netns  client, primary and backup as namespaces in one guest'
 	@echo 'make test-vm     client, primary and backup as three guests'
 	@echo 'make test-kernels  test-netns on the kernel of Debian 13 backports and on that of testing'
 	@echo 'make fuzz        each fuzz target, or TARGET=NAME, for SECONDS=60'
+	@echo 'make soak        100,000 schedules of the simulation; SEEDS=1000000 or SEEDS=5..9 names others, SEED=7 shows one'
 	@echo 'make test-debug  test-netns on a kernel with KASAN, lockdep, kmemleak and more; then test-plants'
 	@echo 'make test-plants faults planted in the module, each caught by that kernel'
 	@echo 'make demo        a takeover to look at'

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The tests that need no guest: the engine and the traffic tool under Cargo, in the tool root, and a short run of each fuzz target.
+# The tests that need no guest: the engine, its simulation and the traffic tool under Cargo, in the tool root, and a short run of each fuzz target.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

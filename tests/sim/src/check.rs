@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is known of a connection from watching the packets, and what must always be so.
+
+use sttcp::message::Progress;
+use sttcp::seq::SeqNumber;
+use sttcp::wire::{Flags, Segment};
+
+/// The order of sequence numbers, but not the engine's, which may have a fault.
+pub trait Order: Copy {
+    fn after(self, other: Self) -> bool;
+
+    fn later(self, other: Self) -> Self {
+        if other.after(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+impl Order for SeqNumber {
+    fn after(self, other: Self) -> bool {
+        self.since(other) > 0
+    }
+}
+
+/// What one host's stack has done on one connection. Client's numbers are the same on both; server's are the stack's own here.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    isn: SeqNumber,
+    iss: Option<SeqNumber>,
+    /// The clock in its SYN-ACK.
+    clock: Option<u32>,
+    /// The end of what it has sent.
+    snd_nxt: SeqNumber,
+    /// What the client has acknowledged, as far as the stack was told.
+    pub una: SeqNumber,
+    /// The same, as far as any segment said so, also an old one.
+    heard: SeqNumber,
+    /// Client bytes, and whether its FIN, that it has taken.
+    pub taken: u32,
+    pub fin: bool,
+    /// What it has acknowledged, and the right edge of its window.
+    pub acked: SeqNumber,
+    pub edge: SeqNumber,
+    scale: u8,
+    /// What the peer said that its shadow has taken.
+    progress: Option<SeqNumber>,
+    /// What the client was told by this host.
+    told: Option<SeqNumber>,
+}
+
+impl Facts {
+    /// The next byte that the stack expects.
+    pub fn rcv_nxt(&self) -> SeqNumber {
+        self.isn + 1 + self.taken + u32::from(self.fin)
+    }
+
+    /// Whether Linux would take in this segment of the client, so translated, as far as its numbers go.
+    pub fn can_take(&self, segment: &Segment, clock: u32, server_bytes: u32) -> Result<(), String> {
+        let Some(iss) = self.iss.filter(|_| segment.flags.contains(Flags::ACK)) else {
+            return Ok(());
+        };
+        if segment.ack.after(self.snd_nxt) {
+            return Err(format!(
+                "{} is beyond {}, what it has sent",
+                segment.ack, self.snd_nxt
+            ));
+        }
+        for (left, right) in segment.options.sack.iter() {
+            // Linux ignores a block of what it has not sent yet (tcp_is_sackblock_valid), so the primary may be ahead.
+            let end = iss + 2 + server_bytes;
+            if iss.after(left) || !right.after(left) || right.after(end) {
+                return Err(format!(
+                    "a SACK of {left} to {right} is none of {iss} to {end}"
+                ));
+            }
+        }
+        // Of a reset nobody looks at the timestamps (tcp_validate_incoming).
+        let timestamps = segment
+            .options
+            .timestamps
+            .filter(|_| !segment.flags.contains(Flags::RST));
+        if let (Some(ts), Some(first)) = (timestamps, self.clock) {
+            // The shadow's clock is taken from an Open that was some time under way.
+            let (early, late) = (
+                first.wrapping_sub(ts.tsecr) as i32,
+                ts.tsecr.wrapping_sub(clock) as i32,
+            );
+            if early > 5000 || late > 5000 {
+                return Err(format!(
+                    "it echoes {}, not between {first} and {clock}",
+                    ts.tsecr
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a segment has bytes beyond the window that the stack has told of: newer kernels drop it (`BeyondWindow`), and smoltcp panics later.
+    pub fn is_beyond(&self, segment: &Segment) -> bool {
+        !segment.flags.contains(Flags::SYN)
+            && segment.payload_len > 0
+            && (segment.seq + segment.payload_len).after(self.edge)
+    }
+
+    /// The stack takes a segment of the client.
+    pub fn take(&mut self, segment: &Segment) {
+        if segment.flags.contains(Flags::SYN) {
+            self.isn = segment.seq;
+        } else if segment.flags.contains(Flags::ACK) && !segment.ack.after(self.snd_nxt) {
+            self.heard = self.heard.later(segment.ack);
+            if segment.is_pure_ack() && segment.seq == self.rcv_nxt() {
+                self.una = self.una.later(segment.ack);
+            }
+        }
+    }
+
+    /// The end of what the stack has sent, if the client has not acknowledged it.
+    pub fn unheard(&self) -> Option<SeqNumber> {
+        self.snd_nxt.after(self.heard).then_some(self.snd_nxt)
+    }
+
+    /// The stack sends a segment.
+    pub fn send(&mut self, segment: &Segment) {
+        if segment.flags.contains(Flags::RST) {
+            return;
+        }
+        if segment.flags.contains(Flags::SYN) && self.iss != Some(segment.seq) {
+            self.iss = Some(segment.seq);
+            self.una = segment.seq;
+            self.heard = segment.seq;
+            self.snd_nxt = segment.end();
+            self.clock = segment.options.timestamps.map(|ts| ts.tsval);
+            self.scale = segment.options.window_scale.unwrap_or(0);
+            self.acked = segment.ack;
+            self.edge = segment.ack;
+        }
+        let scale = if segment.flags.contains(Flags::SYN) {
+            0
+        } else {
+            self.scale
+        };
+        self.snd_nxt = self.snd_nxt.later(segment.end());
+        self.acked = self.acked.later(segment.ack);
+        self.edge = self
+            .edge
+            .later(segment.ack + (u32::from(segment.window) << scale));
+    }
+
+    /// The client is sent a segment.
+    pub fn tell(&mut self, segment: &Segment) {
+        if segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::RST) {
+            self.told = Some(
+                self.told
+                    .map_or(segment.ack, |told| told.later(segment.ack)),
+            );
+        }
+    }
+
+    pub fn progress(&mut self, progress: &Progress) {
+        let before = self.progress.unwrap_or(progress.rcv_nxt);
+        self.progress = Some(before.later(progress.rcv_nxt));
+    }
+
+    /// An acknowledgement that may go must have gone.
+    pub fn withheld_too_long(&self) -> Option<String> {
+        let (shadow, told) = (self.progress?, self.told?);
+        let allowed = if self.acked.after(shadow) {
+            shadow
+        } else {
+            self.acked
+        };
+        allowed
+            .after(told)
+            .then(|| format!("the client was told {told}, and may be told {allowed}"))
+    }
+}
+
+/// What the client was told on a connection, by whoever spoke.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    pub isn: SeqNumber,
+    pub iss: SeqNumber,
+    scale: u8,
+    /// The right edge that the SYN-ACK gave.
+    first: SeqNumber,
+    edge: SeqNumber,
+    ready: bool,
+}
+
+impl Told {
+    /// A host sends the client a segment. `gated` says whether its peer must have what it acknowledges, `migrated` whether there was a takeover;
+    /// `own` are the host's facts, `other` those of its peer.
+    pub fn send(
+        &mut self,
+        segment: &Segment,
+        gated: bool,
+        migrated: bool,
+        own: &Facts,
+        other: Option<&Facts>,
+        client_bytes: u32,
+    ) -> Result<(), String> {
+        if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
+            return Ok(());
+        }
+        if segment.flags.contains(Flags::SYN) {
+            self.isn = segment.ack - 1;
+            self.iss = segment.seq;
+            self.scale = segment.options.window_scale.unwrap_or(0);
+            self.first = segment.ack + u32::from(segment.window);
+            self.edge = self.first;
+            self.ready = true;
+            return Ok(());
+        }
+        if !self.ready {
+            return Ok(());
+        }
+        let bytes = |ack: SeqNumber| (ack.since(self.isn + 1).max(0) as u32).min(client_bytes);
+        if bytes(segment.ack) > own.taken {
+            return Err(format!(
+                "acknowledges {} client bytes and has {}",
+                bytes(segment.ack),
+                own.taken
+            ));
+        }
+        let shadow = other.map_or(0, |facts| facts.taken);
+        if gated && bytes(segment.ack) > shadow {
+            return Err(format!(
+                "acknowledges {} client bytes, and the backup has {shadow}",
+                bytes(segment.ack)
+            ));
+        }
+        if segment.ack.after(self.isn + 1 + client_bytes) {
+            // After its FIN the client has no use for a window.
+            return Ok(());
+        }
+        let edge = segment.ack + (u32::from(segment.window) << self.scale);
+        if edge.after(own.edge.later(self.first)) {
+            return Err(format!(
+                "opens the window up to {edge}, and its stack up to {}",
+                own.edge
+            ));
+        }
+        let shadow = other.map_or(self.first, |facts| facts.edge.later(self.first));
+        if gated && edge.after(shadow) {
+            return Err(format!(
+                "opens the window up to {edge}, and the backup up to {shadow}"
+            ));
+        }
+        // What the SYN-ACK promised, the primary promised alone.
+        let promised = !migrated || self.edge.after(self.first);
+        // smoltcp rounds its window down, where Linux rounds up (tcp_select_window), and so does the engine after it.
+        if promised && self.edge.since(edge) >= 2 << self.scale {
+            return Err(format!(
+                "moves the right edge of the window from {} back to {edge}",
+                self.edge
+            ));
+        }
+        self.edge = if promised {
+            self.edge.later(edge)
+        } else {
+            edge
+        };
+        Ok(())
+    }
+}

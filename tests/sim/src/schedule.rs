@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A schedule: everything that a seed decides beforehand.
+
+use crate::link::{Link, LINKS};
+use crate::rng::Rng;
+use crate::stack::Nature;
+use crate::talk::{Pace, Talk};
+
+/// What happens to the hosts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Blow {
+    /// Nothing.
+    None,
+    /// The primary, 0, or the backup, 1, dies; of what its last event made it send, so many packets leave.
+    Crash { host: usize, leave: usize },
+    /// An operator has the backup take over.
+    Switch,
+}
+
+/// When it happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum When {
+    /// When so many segments of clients have reached the primary.
+    Segments(u32),
+    /// When so many have since the first FIN among them or among its own.
+    Closing(u32),
+    /// Then, in us.
+    At(u64),
+}
+
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub seed: u64,
+    pub v6: bool,
+    /// Heartbeats: interval in us, and how many may be missed.
+    pub interval: u64,
+    pub misses: u32,
+    pub links: [Link; LINKS],
+    /// The links behave from then on, in us.
+    pub heals: u64,
+    /// Primary, backup, client.
+    pub natures: [Nature; 3],
+    pub paces: [Pace; 3],
+    pub talks: Vec<Talk>,
+    pub blow: Blow,
+    pub when: When,
+    /// How long after its crash a host comes back as backup, in us.
+    pub returns: Option<u64>,
+    /// Whether what happens is written down.
+    pub trace: bool,
+}
+
+impl Schedule {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let rng = &mut rng;
+        let heals = rng.pick(&[1_000_000, 2_000_000, 6_000_000]);
+        let heals = rng.range(300_000, heals);
+        let blow = match rng.below(10) {
+            0..=1 => Blow::None,
+            2..=7 => Blow::Crash {
+                host: 0,
+                leave: rng.below(4) as usize,
+            },
+            8 => Blow::Crash { host: 1, leave: 0 },
+            _ => Blow::Switch,
+        };
+        let when = match rng.below(5) {
+            0 => When::At(rng.range(100_000, 1_500_000)),
+            1..=2 => When::Closing(rng.below(10) as u32),
+            _ => When::Segments(rng.magnitude(1, 400) as u32),
+        };
+        let links = Link::any(heals, rng);
+        let lossy = links.iter().any(|link| link.loss > 20);
+        let timestamps = rng.chance(500);
+        let mss = rng.pick(&[536, 1220, 1460, 1460]);
+        let talks = (0..rng.pick(&[1, 1, 2, 4]))
+            .map(|number| Talk {
+                start: match rng.below(8) {
+                    0 => rng.below(100_000),
+                    1 => rng.range(200_000, 3_000_000),
+                    _ => rng.range(200_000, 400_000),
+                },
+                ..Talk::any(number, rng)
+            })
+            .collect();
+        Self {
+            seed,
+            v6: rng.chance(300),
+            interval: rng.pick(&[20_000, 50_000, 100_000]),
+            misses: if lossy {
+                rng.range(6, 10)
+            } else {
+                rng.range(3, 5)
+            } as u32,
+            links,
+            heals,
+            natures: [0, 1, 2].map(|host| nature(mss, timestamps || host == 2, rng)),
+            paces: [0; 3].map(|_| pace(rng)),
+            talks,
+            blow,
+            when,
+            returns: rng.chance(300).then(|| rng.range(300_000, 2_000_000)),
+            trace: false,
+        }
+    }
+}
+
+fn nature(mss: u16, timestamps: bool, rng: &mut Rng) -> Nature {
+    // Mostly close to the wrap, as seen from a stream of some thousand bytes.
+    let near_wrap = |rng: &mut Rng| {
+        let near = 0_u32.wrapping_sub(rng.magnitude(1, 60_000) as u32);
+        if rng.chance(700) {
+            near
+        } else {
+            rng.next() as u32
+        }
+    };
+    Nature {
+        mss,
+        receive: rng.pick(&[4000, 8000, 65_535, 65_535, 200_000, 1_000_000]) as usize,
+        send: rng.pick(&[2000, 16_000, 65_535]) as usize,
+        ack_delay: rng.pick(&[None, Some(10_000), Some(40_000)]),
+        nagle: rng.chance(500),
+        timestamps,
+        clock: near_wrap(rng),
+        isn: near_wrap(rng),
+        keep_alive: rng.range(600_000, 1_500_000),
+    }
+}
+
+fn pace(rng: &mut Rng) -> Pace {
+    let from = rng.range(200_000, 1_000_000);
+    let len = rng.magnitude(1000, 1_500_000);
+    Pace {
+        bytes: rng.magnitude(500, 100_000) as u32,
+        rest: rng.pick(&[0, 100, 1000, 5000]),
+        stopped: if rng.chance(250) {
+            (from, from + len)
+        } else {
+            (0, 0)
+        },
+    }
+}

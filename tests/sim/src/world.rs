@@ -1,0 +1,652 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The simulation: client and hosts on the network, event by event in virtual time.
+//!
+//! ```text
+//!             ┌──▶ host 0 ──┐
+//!   client ───┤     ▲ │     ├──▶ client
+//!             └──▶ host 1 ──┘
+//! ```
+//!
+//! Each arrow is a link of its own. Of a schedule's seed everything follows, so it replays exactly.
+
+use crate::check::Told;
+use crate::client::Client;
+use crate::host::{Gate, Host, Out, FIRST_PORT};
+use crate::link::{to_client, to_host, to_peer};
+use crate::rng::Rng;
+use crate::schedule::{Blow, Schedule, When};
+use crate::talk::End;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::IpAddr;
+use sttcp::counters::Counter;
+use sttcp::node::Role;
+use sttcp::primary;
+use sttcp::side::Side;
+use sttcp::wire::{Flags, Packet};
+
+/// So long after the last fault, and after the last byte, every stream must have ended, in us: two stalls, and some timeouts of TCP.
+const PATIENCE: u64 = 60_000_000;
+
+/// So long after the last stream's end no connection may be in a table: TIME-WAIT, and timeouts of sockets that nobody answers.
+const TAIL: u64 = 60_000_000;
+
+/// The client's number among the nodes.
+const CLIENT: usize = 2;
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// A segment reaches this node.
+    Segment(usize, Vec<u8>),
+    /// A datagram reaches this host.
+    Datagram(usize, Vec<u8>),
+    /// This node wanted to run.
+    Wake(usize),
+    /// The blow, if its time was set.
+    Blow,
+    /// This host comes back as backup.
+    Return(usize),
+}
+
+/// How a connection may end other than finished, and why.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Excuse {
+    /// The primary died when the handshake was through on one side at most.
+    HalfOpen,
+    /// The primary died before the backup had heard of the connection.
+    Opening,
+    /// The connection was unprotected when its host died.
+    Unprotected,
+    /// Two hosts spoke at a time: the backup took a silent primary for a dead one.
+    Split,
+    /// It began while an operator moved the service.
+    Moved,
+    /// No host speaks any longer.
+    Dead,
+}
+
+/// What came of a schedule.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub events: u64,
+    /// Connections that ended as planned, and that did not for this reason.
+    pub finished: u32,
+    pub lost: Vec<Excuse>,
+    /// Takeovers, and connections that went on through one.
+    pub takeovers: u32,
+    pub continued: u32,
+    pub split: bool,
+    /// Of both hosts, and of those that died.
+    pub counters: Vec<u32>,
+    /// What must not be, and was.
+    pub failure: Option<String>,
+}
+
+struct World {
+    schedule: Schedule,
+    rng: Rng,
+    now: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, What)>>,
+    serial: u64,
+    wakes: [u64; 3],
+    addr: IpAddr,
+    hosts: [Host; 2],
+    client: Client,
+    told: Vec<Told>,
+    excuses: Vec<Option<Excuse>>,
+    /// Which connections went on through a takeover.
+    goes_on: Vec<bool>,
+    /// When the operator's move of the service was through.
+    moved: u64,
+    /// Who began to speak last.
+    speaker: usize,
+    /// Segments of the client that reached the primary, and since the first FIN.
+    segments: u32,
+    closing: Option<u32>,
+    struck: bool,
+    switched: bool,
+    last_fault: u64,
+    /// How much the clients have said and heard, and since when.
+    progress: (u64, u64),
+    over_at: Option<u64>,
+    report: Report,
+}
+
+/// Runs the schedule of `seed`.
+pub fn run(seed: u64, trace: bool) -> Report {
+    let mut schedule = Schedule::new(seed);
+    schedule.trace = trace;
+    if trace {
+        println!("{schedule:#?}");
+    }
+    let mut world = World::new(schedule);
+    world.run();
+    world.report
+}
+
+impl World {
+    fn new(schedule: Schedule) -> Self {
+        let mut rng = Rng::new(!schedule.seed);
+        let addr =
+            |v4: &str, v6: &str| -> IpAddr { (if schedule.v6 { v6 } else { v4 }).parse().unwrap() };
+        let service = addr("10.0.0.100", "fd00::100");
+        let host = |index, role, rng: &mut Rng| {
+            Host::new(index, role, &schedule, service, 0, Rng::new(rng.next()))
+        };
+        let hosts = [
+            host(0, Role::Primary, &mut rng),
+            host(1, Role::Backup, &mut rng),
+        ];
+        let client = Client::new(&schedule, addr("10.0.0.10", "fd00::10"), service);
+        let talks = schedule.talks.len();
+        let mut world = Self {
+            last_fault: schedule.heals,
+            rng,
+            now: 0,
+            queue: BinaryHeap::new(),
+            serial: 0,
+            wakes: [u64::MAX; 3],
+            addr: service,
+            hosts,
+            client,
+            told: vec![Told::default(); talks],
+            excuses: vec![None; talks],
+            goes_on: vec![false; talks],
+            moved: u64::MAX,
+            speaker: 0,
+            segments: 0,
+            closing: None,
+            struck: false,
+            switched: false,
+            progress: (0, 0),
+            over_at: None,
+            report: Report {
+                counters: vec![0; Counter::ALL.len()],
+                ..Report::default()
+            },
+            schedule,
+        };
+        for node in 0..3 {
+            world.wake(node, 0);
+        }
+        if let When::At(at) = world.schedule.when {
+            world.push(at, What::Blow);
+        }
+        world
+    }
+
+    fn push(&mut self, at: u64, what: What) {
+        self.serial += 1;
+        self.queue.push(Reverse((at, self.serial, what)));
+    }
+
+    fn wake(&mut self, node: usize, at: u64) {
+        if at < self.wakes[node] {
+            self.wakes[node] = at;
+            self.push(at, What::Wake(node));
+        }
+    }
+
+    fn trace(&self, line: impl FnOnce() -> String) {
+        if self.schedule.trace {
+            println!("{:10.3} ms  {}", self.now as f64 / 1000.0, line());
+        }
+    }
+
+    fn fail(&mut self, what: String) {
+        self.trace(|| format!("FAILS: {what}"));
+        self.report.failure.get_or_insert(what);
+    }
+
+    fn run(&mut self) {
+        while self.report.failure.is_none() {
+            let Some(Reverse((at, _, what))) = self.queue.pop() else {
+                break;
+            };
+            self.now = at;
+            self.report.events += 1;
+            match what {
+                What::Segment(CLIENT, packet) => self.run_client(Some(packet)),
+                What::Segment(host, packet) => self.segment(host, packet),
+                What::Datagram(host, datagram) => {
+                    self.run_host(host, |host| host.received(&datagram))
+                }
+                What::Wake(node) => {
+                    // There may be an earlier one by now.
+                    if self.wakes[node] == at {
+                        self.wakes[node] = u64::MAX;
+                        if node == CLIENT {
+                            self.run_client(None);
+                        } else {
+                            self.run_host(node, |_| {});
+                        }
+                    }
+                }
+                What::Blow => self.strike(),
+                What::Return(host) => self.come_back(host),
+            }
+            if self.is_over() {
+                break;
+            }
+        }
+        self.sum_up();
+    }
+
+    /// A segment of the client reaches a host.
+    fn segment(&mut self, host: usize, packet: Vec<u8>) {
+        let fin = Packet::parse(&packet, packet.len())
+            .is_ok_and(|parsed| parsed.segment.flags.contains(Flags::FIN));
+        self.trace(|| format!("-> {host}  {}", self.describe(&packet)));
+        self.run_host(host, |host| host.receive(packet));
+        if host == 0 && !self.struck {
+            self.segments += 1;
+            if fin {
+                self.closing.get_or_insert(0);
+            }
+            self.closing = self.closing.map(|count| count + 1);
+            let due = match self.schedule.when {
+                When::Segments(count) => self.segments >= count,
+                When::Closing(count) => self.closing.is_some_and(|closing| closing > count),
+                When::At(_) => false,
+            };
+            if due {
+                self.strike();
+            }
+        }
+    }
+
+    /// A host runs, and what it sends leaves.
+    fn run_host(&mut self, index: usize, event: impl FnOnce(&mut Host)) {
+        let host = &mut self.hosts[index];
+        if !host.alive {
+            return;
+        }
+        let spoke = host.speaks;
+        host.run(self.now, event);
+        for note in std::mem::take(&mut host.notes) {
+            self.trace(|| format!("    {index}  {note}"));
+        }
+        let host = &mut self.hosts[index];
+        let failure = host.failure.take();
+        let out = std::mem::take(&mut host.out);
+        let (speaks, wakes_at) = (host.speaks, host.wakes_at());
+        if speaks && !spoke {
+            self.speaker = index;
+            self.took_over(index);
+        }
+        if !speaks && spoke {
+            self.trace(|| format!("    {index}  steps down"));
+            self.moved = self.now;
+        }
+        if let Some((flow, what)) = failure {
+            let excused = flow.is_some_and(|flow| {
+                self.excuse(usize::from(flow.client.port - FIRST_PORT))
+                    .is_some()
+            });
+            if !excused {
+                self.fail(what);
+            }
+        }
+        // A crash in the middle of an event is a crash before the last of its packets left.
+        let dies = !self.struck && self.dies_now(index);
+        let leave = match self.schedule.blow {
+            Blow::Crash { leave, .. } if dies => leave,
+            _ => usize::MAX,
+        };
+        for out in out.into_iter().take(leave) {
+            match out {
+                Out::Client { packet, gate } => {
+                    self.judge(index, &packet, gate);
+                    self.pass(to_client(index), packet, |packet| {
+                        What::Segment(CLIENT, packet)
+                    });
+                }
+                Out::Peer(datagram) => {
+                    self.pass(to_peer(index), datagram, |datagram| {
+                        What::Datagram(1 - index, datagram)
+                    });
+                }
+            }
+        }
+        self.wake(index, wakes_at.max(self.now + 1));
+    }
+
+    /// Whether the blow falls at the end of the present event, and on this host.
+    fn dies_now(&self, index: usize) -> bool {
+        let next = match self.schedule.when {
+            When::Segments(count) => self.segments + 1 >= count,
+            When::Closing(count) => self.closing.is_some_and(|closing| closing + 1 > count),
+            When::At(_) => false,
+        };
+        next && index == 0 && matches!(self.schedule.blow, Blow::Crash { host: 0, .. })
+    }
+
+    fn run_client(&mut self, packet: Option<Vec<u8>>) {
+        if let Some(packet) = &packet {
+            self.trace(|| format!("-> C  {}", self.describe(packet)));
+        }
+        self.client.run(self.now, packet);
+        for packet in std::mem::take(&mut self.client.out) {
+            for host in 0..2 {
+                self.pass(to_host(host), packet.clone(), |packet| {
+                    What::Segment(host, packet)
+                });
+            }
+        }
+        if let Some(what) = self.client.failure.take() {
+            self.fail(what);
+        }
+        if let Some(at) = self.client.wakes_at() {
+            self.wake(CLIENT, at.max(self.now + 1));
+        }
+    }
+
+    fn pass(&mut self, link: usize, bytes: Vec<u8>, what: impl Fn(Vec<u8>) -> What) {
+        let arrivals = self.schedule.links[link].pass(self.now, &mut self.rng);
+        if arrivals.is_empty() {
+            self.trace(|| {
+                format!(
+                    "lost {}  {}",
+                    self.schedule.links[link].name,
+                    self.describe(&bytes)
+                )
+            });
+        }
+        for at in arrivals {
+            self.push(at, what(bytes.clone()));
+        }
+    }
+
+    /// Looks at what a host sends to the client.
+    fn judge(&mut self, index: usize, packet: &[u8], gate: Gate) {
+        self.trace(|| format!("{index} ->  {}", self.describe(packet)));
+        let Ok(parsed) = Packet::parse(packet, packet.len()) else {
+            return self.fail(format!("host {index} sends what is no segment"));
+        };
+        let port = parsed.destination.port;
+        let at = usize::from(port - FIRST_PORT);
+        let Some(own) = self.hosts[index].facts.get(&port) else {
+            return self.fail(format!(
+                "host {index} sends a segment of a connection that it does not have"
+            ));
+        };
+        // Whom another has succeeded may be behind that one.
+        if self.report.split
+            || self.excuse(at).is_some()
+            || index != self.speaker
+            || gate == Gate::Early
+        {
+            return;
+        }
+        let peer = &self.hosts[1 - index];
+        let other = peer.facts.get(&port);
+        let lives = || {
+            peer.alive
+                && peer
+                    .entry(port)
+                    .is_some_and(|entry| entry.state() == "shadow")
+        };
+        let confirmed = || self.hosts[index].counter(Counter::CloseUnconfirmed) == 0;
+        let gated = gate == Gate::Closed || gate == Gate::Leaving && lives() && confirmed();
+        let migrated = self.report.takeovers > 0;
+        let client_bytes = self.schedule.talks[at].client_bytes();
+        if let Err(what) =
+            self.told[at].send(&parsed.segment, gated, migrated, own, other, client_bytes)
+        {
+            self.fail(format!("host {index}, connection {at}: {what}"));
+        }
+    }
+
+    fn strike(&mut self) {
+        self.struck = true;
+        self.last_fault = self.last_fault.max(self.now);
+        self.trace(|| format!("{:?}", self.schedule.blow));
+        match self.schedule.blow {
+            Blow::None => {}
+            Blow::Crash { host, .. } => {
+                self.hosts[host].alive = false;
+                if let Some(wait) = self.schedule.returns {
+                    self.push(self.now + wait, What::Return(host));
+                }
+                if host == 0 && !self.hosts[1].joined {
+                    // A backup that has not heard its primary does not suspect it.
+                    self.excuse_all(Excuse::Dead);
+                }
+            }
+            Blow::Switch => {
+                if self.hosts[1].joined {
+                    self.switched = true;
+                    self.run_host(1, Host::take_over_on_request);
+                }
+            }
+        }
+    }
+
+    fn come_back(&mut self, index: usize) {
+        if !self.hosts[1 - index].speaks {
+            // It would wait for ever for a primary.
+            return;
+        }
+        self.trace(|| format!("host {index} comes back"));
+        self.last_fault = self.last_fault.max(self.now);
+        self.add_counters(index);
+        let rng = Rng::new(self.rng.next());
+        let host = Host::new(
+            index,
+            Role::Backup,
+            &self.schedule,
+            self.addr,
+            self.now,
+            rng,
+        );
+        let before = std::mem::replace(&mut self.hosts[index], host);
+        // What it had was acknowledged while it had it.
+        self.hosts[index].facts = before.facts;
+        self.wakes[index] = u64::MAX;
+        self.wake(index, self.now + 1);
+    }
+
+    /// A host speaks from now on: which connections must go on, and which need not.
+    fn took_over(&mut self, index: usize) {
+        self.trace(|| format!("    {index}  takes over"));
+        self.report.takeovers += 1;
+        self.last_fault = self.last_fault.max(self.now);
+        let other = 1 - index;
+        let by_order = self.switched && self.report.takeovers == 1;
+        if self.hosts[other].alive && self.hosts[other].speaks && !by_order {
+            self.report.split = true;
+            return self.excuse_all(Excuse::Split);
+        }
+        for at in 0..self.excuses.len() {
+            let Some(program) = &self.client.programs[at] else {
+                continue;
+            };
+            if program.end.is_some() {
+                continue;
+            }
+            let port = FIRST_PORT + at as u16;
+            let goes_on = self.hosts[index]
+                .entry(port)
+                .is_some_and(|entry| entry.side.is_migrated());
+            self.report.continued += u32::from(goes_on);
+            self.goes_on[at] |= goes_on;
+            let before = &self.hosts[other];
+            let excuse = match before.entry(port).map(|entry| &entry.side) {
+                Some(Side::Primary(connection)) => match connection.state() {
+                    primary::State::HalfOpen => Some(Excuse::HalfOpen),
+                    primary::State::Opening => Some(Excuse::Opening),
+                    primary::State::Protected => None,
+                    // What the shadow lacked was not acknowledged before the backup had dropped it.
+                    primary::State::Unprotected(why)
+                        if goes_on
+                            && why != Counter::UnprotectedBackupLost
+                            && before.counter(Counter::CloseUnconfirmed) == 0 =>
+                    {
+                        None
+                    }
+                    primary::State::Unprotected(_) => Some(Excuse::Unprotected),
+                },
+                _ => None,
+            };
+            let excuse = match excuse {
+                Some(Excuse::HalfOpen | Excuse::Opening) if goes_on => None,
+                excuse => excuse,
+            };
+            self.trace(|| format!("       connection {at} goes on: {goes_on}, excuse: {excuse:?}"));
+            self.excuses[at] = self.excuses[at].or(excuse);
+        }
+    }
+
+    fn excuse(&self, at: usize) -> Option<Excuse> {
+        // What began while two hosts spoke has met both.
+        let met_both =
+            self.switched && !self.goes_on[at] && self.schedule.talks[at].start < self.moved;
+        self.excuses[at].or(met_both.then_some(Excuse::Moved))
+    }
+
+    fn excuse_all(&mut self, excuse: Excuse) {
+        for one in &mut self.excuses {
+            one.get_or_insert(excuse);
+        }
+    }
+
+    /// Whether there is nothing left to see; fails when there should be nothing left.
+    fn is_over(&mut self) -> bool {
+        let dead = !self.hosts.iter().any(|host| host.alive && host.speaks)
+            && self.struck
+            && self.excuses.contains(&Some(Excuse::Dead));
+        if dead {
+            return true;
+        }
+        if !self.client.is_done() {
+            let moved = self.client.progress();
+            if moved > self.progress.0 {
+                self.progress = (moved, self.now);
+            }
+            if self.now < self.last_fault.max(self.progress.1) + PATIENCE {
+                return false;
+            }
+            for at in 0..self.excuses.len() {
+                let open = self.client.programs[at]
+                    .as_ref()
+                    .is_some_and(|program| program.end.is_none());
+                if open && self.excuse(at).is_none() {
+                    self.fail(format!("connection {at} hangs"));
+                }
+            }
+            return true;
+        }
+        let over_at = *self.over_at.get_or_insert(self.now);
+        let left = self.hosts.iter().find_map(|host| {
+            let entry = host.table.first().filter(|_| host.alive)?;
+            let at = entry.flow.client.port - FIRST_PORT;
+            Some(format!(
+                "host {} has connection {at} left: {}",
+                host.index,
+                entry.state()
+            ))
+        });
+        match left {
+            Some(what) if self.now > over_at + TAIL => {
+                if !self.report.split {
+                    self.fail(what);
+                }
+                true
+            }
+            left => left.is_none() && (self.struck || self.now > over_at + 1_000_000),
+        }
+    }
+
+    fn add_counters(&mut self, index: usize) {
+        for (sum, count) in self
+            .report
+            .counters
+            .iter_mut()
+            .zip(&self.hosts[index].counters)
+        {
+            *sum += count;
+        }
+    }
+
+    fn sum_up(&mut self) {
+        for host in 0..2 {
+            self.add_counters(host);
+        }
+        for at in 0..self.excuses.len() {
+            let talk = &self.schedule.talks[at];
+            let Some(program) = &self.client.programs[at] else {
+                continue;
+            };
+            let port = FIRST_PORT + at as u16;
+            let served = self.hosts.iter().find_map(|host| {
+                host.ended
+                    .get(&port)
+                    .filter(|_| host.speaks && host.alive)
+                    .copied()
+            });
+            let may_reset = talk.server_aborts.is_some();
+            let fine = match program.end {
+                Some(End::Finished) => match served {
+                    // Whoever serves has got everything too.
+                    Some((End::Finished, heard)) => heard == talk.client_bytes(),
+                    Some((End::Reset, _)) | None => true,
+                    Some((End::Aborted, _)) => may_reset,
+                },
+                Some(End::Aborted) => true,
+                // The server's socket may be gone before the client's program has looked, and a late repetition meets a reset, as in any TCP.
+                Some(End::Reset) => {
+                    may_reset
+                        || program.heard == talk.server_bytes()
+                            && served == Some((End::Finished, talk.client_bytes()))
+                }
+                None => false,
+            };
+            if fine {
+                self.report.finished += 1;
+            } else if let Some(excuse) = self.excuse(at) {
+                self.report.lost.push(excuse);
+            } else if self.report.failure.is_none() {
+                let (end, heard, of) = (program.end, program.heard, talk.server_bytes());
+                self.fail(format!("connection {at} ended as {end:?} after {heard} of {of} bytes; its server: {served:?}"));
+            }
+        }
+    }
+
+    /// A packet in a line, its numbers counted from the initial ones where those are known.
+    fn describe(&self, packet: &[u8]) -> String {
+        let Ok(parsed) = Packet::parse(packet, packet.len()) else {
+            return format!("{} bytes", packet.len());
+        };
+        let segment = &parsed.segment;
+        let inbound = parsed.destination.port == crate::host::PORT;
+        let port = if inbound {
+            parsed.source.port
+        } else {
+            parsed.destination.port
+        };
+        let at = usize::from(port - FIRST_PORT);
+        let told = &self.told[at];
+        let (seq, ack) = if inbound {
+            (segment.seq.since(told.isn), segment.ack.since(told.iss))
+        } else {
+            (segment.seq.since(told.iss), segment.ack.since(told.isn))
+        };
+        let options = segment
+            .options
+            .timestamps
+            .map_or(String::new(), |ts| format!(" ts {} {}", ts.tsval, ts.tsecr));
+        let sack = segment
+            .options
+            .sack
+            .iter()
+            .map(|(left, right)| format!(" sack {left}..{right}"));
+        format!(
+            "{at}: {:?} {seq}+{} ack {ack} win {}{options}{}",
+            segment.flags,
+            segment.payload_len,
+            segment.window,
+            sack.collect::<String>()
+        )
+    }
+}
