@@ -9,12 +9,12 @@ use crate::engine::node::Role;
 use crate::engine::wire::Endpoint;
 use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
-use crate::sys::bh::{new_bh_lock, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Hooks;
 use crate::sys::pernet::{PerNet, Slot};
+use crate::sys::rcu::RcuSlot;
 use crate::sys::sysctl::{Control, Entry, Table};
 use crate::sys::{proc, timer, work};
 use core::fmt::Write;
@@ -22,7 +22,7 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Arc, Mutex};
+use kernel::sync::{new_mutex, rcu, Arc, Mutex};
 
 macro_rules! controls {
     ($($id:ident = $number:literal, $name:literal, $mode:literal;)*) => {
@@ -117,8 +117,7 @@ pub(crate) struct Shared {
     #[pin]
     plan: Mutex<Plan>,
     /// The running node, for callers that cannot wait for the mutex.
-    #[pin]
-    node: BhLock<Option<Arc<Node>>>,
+    node: RcuSlot<Node>,
 }
 
 /// Why a value was refused, for the log.
@@ -140,16 +139,15 @@ impl From<Refusal> for Why {
 
 impl Shared {
     /// The running node. Any context.
-    pub(crate) fn node(&self) -> Option<Arc<Node>> {
-        self.node.lock().clone()
+    pub(crate) fn node<'rcu>(&'rcu self, rcu: &'rcu rcu::Guard) -> Option<&'rcu Node> {
+        self.node.get(rcu)
     }
 
     fn stop(&self, plan: &mut Plan) {
-        let node = self.node.lock().take();
-        if let Some(node) = node {
-            plan.epoch = node.engine.lock().epoch();
-        }
-        if plan.running.take().is_some() {
+        self.node.set(None);
+        if let Some(running) = plan.running.take() {
+            plan.epoch = running.node.engine.lock().epoch();
+            drop(running);
             pr_info!("role off\n");
         }
     }
@@ -186,7 +184,7 @@ impl Shared {
         crate::sys::plant::spring().map_err(Why::Start)?;
         let running =
             Running::start(self.net, settings, local, self.counters.clone()).map_err(Why::Start)?;
-        *self.node.lock() = Some(running.node.clone());
+        self.node.set(Some(running.node.clone()));
         pr_info!("role {}\n", role_name(Some(role)));
         plan.running = Some(running);
         Ok(())
@@ -336,8 +334,8 @@ static SLOT: Slot = Slot::new();
 
 impl Namespace {
     /// The running node. Any context.
-    pub(crate) fn node(&self) -> Option<Arc<Node>> {
-        self.shared.node()
+    pub(crate) fn node<'rcu>(&'rcu self, rcu: &'rcu rcu::Guard) -> Option<&'rcu Node> {
+        self.shared.node(rcu)
     }
 }
 
@@ -365,7 +363,7 @@ impl PerNet for Namespace {
                 net,
                 counters,
                 plan <- new_mutex!(plan, "sttcp_plan"),
-                node <- new_bh_lock!(None, "sttcp_node"),
+                node: RcuSlot::new(),
             }),
             GFP_KERNEL,
         )?;

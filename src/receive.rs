@@ -281,7 +281,8 @@ impl DataReady for Delivered {
     /// Softirq or process, the socket locked. The shadow's own acknowledgement may be 40 ms away (delayed ACK); the client waits for it.
     fn data_ready(net: Net, local: SocketAddr, remote: SocketAddr, rcv_nxt: u32) {
         let rcu = rcu::read_lock();
-        let Some(node) = pernet::get::<Namespace>(net, &rcu).and_then(Namespace::node) else {
+        let found = pernet::get::<Namespace>(net, &rcu);
+        let Some(node) = found.and_then(|namespace| namespace.node(&rcu)) else {
             return;
         };
         let endpoint = |addr: SocketAddr| Endpoint::new(addr.ip(), addr.port());

@@ -11,6 +11,7 @@ use crate::sys::show::Show;
 use crate::table::BUCKETS;
 use kernel::seq_file::SeqFile;
 use kernel::seq_print;
+use kernel::sync::rcu;
 
 /// `/proc/net/sttcp`.
 pub(crate) const CONNECTIONS: u64 = 0;
@@ -23,7 +24,10 @@ impl Report<CONNECTIONS> for Shared {
     }
 
     fn show(&self, position: usize, out: &SeqFile) {
-        let Some(node) = self.node() else { return };
+        let rcu = rcu::read_lock();
+        let Some(node) = self.node(&rcu) else {
+            return;
+        };
         let Some(mut bucket) = node.table.lock_index(position) else {
             return;
         };

@@ -25,6 +25,7 @@ pub(crate) mod pernet;
 #[cfg(sttcp_plant)]
 pub(crate) mod plant;
 pub(crate) mod proc;
+pub(crate) mod rcu;
 mod route;
 pub(crate) mod show;
 pub(crate) mod skb;
