@@ -59,7 +59,8 @@ machine_ready() {
     need_root
     need qemu-system-x86 iproute2 util-linux
     STTCP_VMLINUZ=$("$STTCP_TOP/scripts/kernel.sh")/vmlinuz
-    STTCP_INITRD=$("$STTCP_TOP/scripts/image.sh")
+    # shellcheck disable=SC2086 # one word each
+    STTCP_INITRD=$("$STTCP_TOP/scripts/image.sh" ${STTCP_ARCHIVES-})
     export STTCP_VMLINUZ STTCP_INITRD
     probe_kvm
 }
