@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels fuzz demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-suites fuzz demo clean help
 all: module
 
 ifdef KDIR
@@ -25,7 +25,7 @@ check:
 test:
 	@scripts/test.sh host netns vm
 
-test-host test-netns test-vm test-kernels: test-%:
+test-host test-netns test-vm test-kernels test-suites: test-%:
 	@scripts/test.sh $*
 
 # The shell counts in a variable of that name.
@@ -49,6 +49,7 @@ help:
 	@echo 'make test-vm     client, primary and backup as three guests'
 	@echo 'make test-kernels  test-netns on the kernel of Debian 13 backports and on that of testing'
 	@echo 'make fuzz        each fuzz target, or TARGET=NAME, for SECONDS=60'
+	@echo 'make test-suites  suites that others wrote, with the service under protection; not part of make test'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo
