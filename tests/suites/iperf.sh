@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# iperf3 against a protected server, up and down. It opens a control connection and one for each stream, which it knows by a random
+# cookie of the client. What the two servers send on the control connection is the same until they report their results, in which
+# each tells of its own clock and its own processor. Topology: see ../netns/lib.sh.
+
+. "$(dirname "$0")/lib.sh"
+
+port=5200
+
+# field FILE EXPRESSION: of iperf3's JSON, as `it`.
+field() { python3 -c 'import json, sys; it = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' "$1" "$2" 2>/dev/null; }
+
+# measure TEXT VERSION FATE CONNECTIONS ARGUMENT...
+measure() {
+    local text="$1, IPv$2" address status=0 host pid connections=$4 figures servers=()
+    [ "$3" = whole ] || text="$text, through a takeover"
+    wanted "$text" || return
+    address=$(address "$2")
+    watch "$3"
+    shift 4
+    port=$((port + 1))
+    for host in primary backup; do
+        ip netns exec $host iperf3 -s -1 -J -B "$address" -p $port >"$WORK/served.$host" 2>&1 &
+        servers+=($!)
+    done
+    wait_until 10 listens primary $port && wait_until 10 listens backup $port || status=1
+    client timeout 60 iperf3 -J -c "$address" -p $port "$@" >"$WORK/measured" 2>&1 &
+    pid=$!
+    wait_until 10 has_grown "$speaker" '^protected$' $((protected + connections)) || {
+        echo "# not all of its $connections connections are protected"
+        status=1
+    }
+    if [ "$fate" = takeover ]; then
+        draw 20
+        sleep $((drawn / 10 + 1)).$((drawn % 10))
+        cut_speaker || status=1
+    fi
+    wait $pid || status=1
+    [ "$(field "$WORK/measured" '"error" in it')" = False ] || status=1
+    # Bytes flow until the end, on each stream.
+    [ "$(field "$WORK/measured" 'min(stream["bytes"] for interval in it["intervals"][-2:-1] for stream in interval["streams"]) > 0')" = True ] ||
+        { status=1; echo "# a stream stood still"; }
+    watched "$connections" || status=1
+    figures=$(field "$WORK/measured" '"%.0f Mbit/s sent, %.0f received" % tuple(it["end"][sum]["bits_per_second"] / 1e6 for sum in ("sum_sent", "sum_received"))')
+    kill -9 "${servers[@]}" 2>/dev/null
+    wait "${servers[@]}" 2>/dev/null
+    [ "$fate" = whole ] || rejoin || {
+        echo "# no rejoin"
+        status=1
+    }
+    [ $status -eq 0 ] || echo "# $(field "$WORK/measured" 'it["error"]')"
+    result $status "$text: $figures"
+}
+
+begin
+RANDOM=$SEED
+echo "# SEED=$SEED"
+for fate in whole takeover; do
+    measure "up" 4 "$fate" 2 -t 6
+    measure "up, four streams" 6 "$fate" 5 -t 6 -P 4
+    measure "down" 4 "$fate" 2 -t 6 -R
+    measure "down, content that repeats" 6 "$fate" 2 -t 6 -R --repeating-payload
+    measure "down, four streams" 4 "$fate" 5 -t 6 -R -P 4
+    measure "both ways" 4 "$fate" 3 -t 6 --bidir
+done
+ktap_end
