@@ -41,7 +41,7 @@ cut_speaker() {
 
 # watch and watched: between the two, connections were protected as they should be. $survivor serves afterwards.
 #   watch FATE        remembers counters
-#   watched FATE N    at least N connections were protected and none lost its protection; after a takeover, some went on
+#   watched N         at least N connections were protected and none lost its protection; or as many went on after a takeover
 watch() {
     settle || echo "# the pair is not in step"
     fate=$1 survivor=$speaker
@@ -66,8 +66,8 @@ watched() {
         }
     else
         now=$(($(counter "$survivor" takeover_continued) - continued))
-        [ $now -ge 1 ] || {
-            echo "# no connection went on"
+        [ $now -ge "$1" ] || {
+            echo "# $now connections went on, not $1"
             return 1
         }
     fi
