@@ -62,7 +62,7 @@ measure() {
 
 begin
 RANDOM=$SEED
-echo "# SEED=$SEED"
+echo "# SEED=$SEED, $(iperf3 --version | head -1)"
 for fate in whole takeover; do
     measure "up" 4 "$fate" 2 -t 8
     measure "up, four streams" 6 "$fate" 5 -t 8 -P 4

@@ -77,6 +77,7 @@ watched() {
 REDIS=6379
 redis_up() {
     local host
+    echo "# $(redis-server --version | cut -d' ' -f1-3)"
     for host in primary backup; do
         redis_start "$host"
     done

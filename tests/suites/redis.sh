@@ -11,8 +11,9 @@
 deterministic="type/string type/incr type/hash type/list type/zset sort bitops bitfield hyperloglog geo keyspace multi pubsub"
 
 # What takes minutes in an emulated guest, by name or by regular expression.
-long=("Fuzzing dense/sparse encoding: Redis should always detect errors" "/Stress tester for #3343-alike bugs" "/GEOSEARCH fuzzy test"
-    "MIGRATE cached connections are released after some time" "/SCAN regression test for issue #4906")
+long=("/[Ff]uzz" "/[Ss]tress test" "MIGRATE cached connections are released after some time" "/SCAN regression test for issue #4906"
+    "XADD mass insertion and XLEN" "XREVRANGE returns the reverse of XRANGE" "/KEYSIZES - Test hyperloglog"
+    "LATENCY of expire events are correctly collected" "Client closed in the middle of blocking FLUSHALL ASYNC")
 left_out=()
 for name in "${long[@]}"; do left_out+=(--skiptest "$name"); done
 
@@ -29,6 +30,8 @@ said() { grep -c "^\[$1\]" "$WORK/unit"; }
 failed() { sed -nE 's/^\[(err|exception|timeout)\]:? *//p' "$WORK/unit" | cut -c1-150 | sort -u; }
 # reasons: why tests were skipped, and how many.
 reasons() { sed -nE 's/^\[(ignore|skip)\]: *(.*: )?//p' "$WORK/unit" | sort | uniq -c | sed 's/^ *//' | paste -sd ';'; }
+# slow: tests that took more than ten seconds.
+slow() { sed -nE 's/^\[ok\]: (.*) \(([0-9]{2,})[0-9]{3} ms\).*/# \2 s: \1/p' "$WORK/unit"; }
 has_passed() { ended "$pid" || [ "$(said ok)" -ge "$1" ]; }
 
 # unit NAME: without a failure.
@@ -42,6 +45,7 @@ unit() {
         return
     fi
     failed >"$WORK/failed"
+    slow
     watched 0 || status=1
     digests="keys the same on both hosts afterwards"
     wait_until 3 alike || digests="keys differ afterwards"
