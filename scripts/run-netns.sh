@@ -22,7 +22,7 @@ if grep -qx memory <<<"$names"; then
 fi
 printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
-for name in GROUP STTCP_TEST_LIMIT ONLY TAKEOVERS SEED INTERVAL LOADS; do
+for name in GROUP STTCP_TEST_LIMIT ONLY TAKEOVERS SEED INTERVAL LOADS LIMIT; do
     [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
 done >"$share/env"
 say "booting a guest for: ${names//$'\n'/ } ..."

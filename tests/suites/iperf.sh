@@ -43,8 +43,8 @@ measure() {
     watched "$connections" || status=1
     wait $pid || status=1
     [ "$(field "$WORK/measured" '"error" in it')" = False ] || status=1
-    # Bytes flow until the end, on each stream.
-    [ "$(field "$WORK/measured" 'min(stream["bytes"] for interval in it["intervals"][-2:-1] for stream in interval["streams"]) > 0')" = True ] || {
+    # Bytes flow until the end: no stream stands still for the last three whole seconds.
+    [ "$(field "$WORK/measured" 'all(map(any, zip(*[[stream["bytes"] for stream in interval["streams"]] for interval in it["intervals"][5:8]])))')" = True ] || {
         status=1
         echo "# a stream stood still; KiB of each in each second:" \
             "$(field "$WORK/measured" '[[stream["bytes"] >> 10 for stream in interval["streams"]] for interval in it["intervals"]]')"
