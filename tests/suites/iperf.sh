@@ -14,8 +14,8 @@ field() { python3 -c 'import json, sys; it = json.load(open(sys.argv[1])); print
 
 # measure TEXT VERSION FATE CONNECTIONS ARGUMENT...
 measure() {
-    local text="$1, IPv$2" address status=0 host pid connections=$4 figures servers=()
-    [ "$3" = whole ] || text="$text, through a takeover"
+    local text="$1, IPv$2" address status=0 host pid connections=$4 figures servers=() seconds=8
+    [ "$3" = whole ] || text="$text, through a takeover" seconds=12
     wanted "$text" || return
     address=$(address "$2")
     watch "$3"
@@ -26,7 +26,7 @@ measure() {
         servers+=($!)
     done
     wait_until 10 listens primary $port && wait_until 10 listens backup $port || status=1
-    client timeout 60 iperf3 -J -c "$address" -p $port "$@" >"$WORK/measured" 2>&1 &
+    client timeout 60 iperf3 -J -c "$address" -p $port -t $seconds "$@" >"$WORK/measured" 2>&1 &
     pid=$!
     wait_until 10 has_grown "$speaker" '^protected$' $((protected + connections)) || {
         echo "# not all of its $connections connections are protected"
@@ -38,13 +38,17 @@ measure() {
         draw 20
         sleep $((drawn / 10 + 1)).$((drawn % 10))
         cut_speaker || status=1
+        ! ended "$pid" || {
+            echo "# all was over before the cut"
+            status=1
+        }
     fi
     # Not at the end: there each server closes the streams when it hears so on the control connection, whatever it has not read.
     watched "$connections" || status=1
     wait $pid || status=1
     [ "$(field "$WORK/measured" '"error" in it')" = False ] || status=1
     # Bytes flow until the end: no stream stands still for the last three whole seconds.
-    [ "$(field "$WORK/measured" 'all(map(any, zip(*[[stream["bytes"] for stream in interval["streams"]] for interval in it["intervals"][5:8]])))')" = True ] || {
+    [ "$(field "$WORK/measured" 'all(map(any, zip(*[[stream["bytes"] for stream in interval["streams"]] for interval in it["intervals"][-4:-1]])))')" = True ] || {
         status=1
         echo "# a stream stood still; KiB of each in each second:" \
             "$(field "$WORK/measured" '[[stream["bytes"] >> 10 for stream in interval["streams"]] for interval in it["intervals"]]')"
@@ -64,11 +68,11 @@ begin
 RANDOM=$SEED
 echo "# SEED=$SEED, $(iperf3 --version | head -1)"
 for fate in whole takeover; do
-    measure "up" 4 "$fate" 2 -t 8
-    measure "up, four streams" 6 "$fate" 5 -t 8 -P 4
-    measure "down" 4 "$fate" 2 -t 8 -R
-    measure "down, content that repeats" 6 "$fate" 2 -t 8 -R --repeating-payload
-    measure "down, four streams" 4 "$fate" 5 -t 8 -R -P 4
-    measure "both ways" 4 "$fate" 3 -t 8 --bidir
+    measure "up" 4 "$fate" 2
+    measure "up, four streams" 6 "$fate" 5 -P 4
+    measure "down" 4 "$fate" 2 -R
+    measure "down, content that repeats" 6 "$fate" 2 -R --repeating-payload
+    measure "down, four streams" 4 "$fate" 5 -R -P 4
+    measure "both ways" 4 "$fate" 3 --bidir
 done
 ktap_end
