@@ -81,12 +81,13 @@ bench "a new connection for each command" 6 -c 10 -n 500 -k 0 -t set,get,incr
 skip "spop" "takes a random member out, another one on each host"
 
 for connections in 1 50; do
+    each="$connections connection$([ $connections = 1 ] || echo s)"
     clean_up
     for host in primary backup; do redis $host set counter 1000000; done >/dev/null
-    counts "INCR, $connections connections" 8000 "get counter" -c $connections incr counter
+    counts "INCR, $each" 8000 "get counter" -c $connections incr counter
     clean_up
     for host in primary backup; do redis $host set counter 1000000; done >/dev/null
-    counts "INCR, $connections connections, 16 commands at a time" 80000 "get counter" -c $connections -P 16 incr counter
+    counts "INCR, $each, 16 commands at a time" 80000 "get counter" -c $connections -P 16 incr counter
 done
 clean_up
 # A list of a million takes a while, a string that is appended to does not.
