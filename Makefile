@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants fuzz soak demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants test-suites fuzz soak demo clean help
 all: module
 
 ifdef KDIR
@@ -25,7 +25,7 @@ check:
 test:
 	@scripts/test.sh host netns vm debug plants
 
-test-host test-netns test-vm test-kernels test-plants: test-%:
+test-host test-netns test-vm test-kernels test-plants test-suites: test-%:
 	@scripts/test.sh $*
 
 # The shell counts in a variable of that name.
@@ -58,6 +58,7 @@ help:
 	@echo 'make soak        100,000 schedules of the simulation; SEEDS=1000000 or SEEDS=5..9 names others, SEED=7 shows one'
 	@echo 'make test-debug  test-netns on a kernel with KASAN, lockdep, kmemleak and more; then test-plants'
 	@echo 'make test-plants faults planted in the module, each caught by that kernel'
+	@echo 'make test-suites  suites that others wrote, with the service under protection; not part of make test'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Makes the guests' initramfs: a small Debian 13 tree, the modules that tests need, and our init. Prints its path.
+#   image.sh [ARCHIVE...]   with these archives (cpio, compressed by zstd) unpacked over the tree
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -85,11 +86,11 @@ configure() {
     chroot "$root" bash -c 'python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/python3*'
 }
 
-# append DIR BASE INIT: base and init as one file; the kernel unpacks the two archives one after the other.
+# append DIR INIT ARCHIVE...: archives and init as one file; the kernel unpacks them one after the other.
 append() {
     local dir=$1
-    install -m 755 "$3" "$dir/init"
-    (cd "$dir" && cpio -o -H newc --quiet <<<init | zstd -q | cat "$2/base.cpio.zst" -) >"$dir/initrd"
+    install -m 755 "$2" "$dir/init"
+    (cd "$dir" && cpio -o -H newc --quiet <<<init | zstd -q | cat "${@:3}" -) >"$dir/initrd"
     rm "$dir/init"
 }
 
@@ -98,5 +99,6 @@ kernel=$("$STTCP_TOP/scripts/kernel.sh")
 init=$STTCP_TOP/tests/guest/init
 base=$(artefact guestbase "$(key "$(declare -f extract copy_modules trim configure)" "${packages[*]}" "${modules[*]}" "$kernel")" \
     extract "$kernel")
-image=$(artefact image "$(key "$(declare -f append)" "$base" "$init")" append "$base" "$init")
+# By their names: archives are artefacts themselves.
+image=$(artefact image "$(key "$(declare -f append)" "$init" "$base" "$*")" append "$init" "$base/base.cpio.zst" "$@")
 printf '%s\n' "$image/initrd"

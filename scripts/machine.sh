@@ -63,7 +63,8 @@ machine_ready() {
     else
         STTCP_VMLINUZ=$("$STTCP_TOP/scripts/kernel.sh")/vmlinuz
     fi
-    STTCP_INITRD=$("$STTCP_TOP/scripts/image.sh")
+    # shellcheck disable=SC2086 # one word each
+    STTCP_INITRD=$("$STTCP_TOP/scripts/image.sh" ${STTCP_ARCHIVES-})
     export STTCP_VMLINUZ STTCP_INITRD
     probe_kvm
 }
