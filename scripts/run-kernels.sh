@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the tests of run-netns.sh on each kernel that the module is meant for, one after the other.   run-kernels.sh [NAME...]
-# KERNELS="SUITE ..." picks other ones. The kernels' logs stay in build/results/netns-SUITE.dmesg.
+# KERNELS="SUITE ..." picks other ones. The kernels' logs stay in build/results/netns-SUITE.dmesg and netns-memory-SUITE.dmesg.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -11,8 +11,10 @@ status=0
 for STTCP_SUITE in ${KERNELS:-forky $STTCP_STABLE}; do
     kernel=$(scripts/kernel.sh)
     echo "# kernel $(<"$kernel/release"): $(sed -n 's/^CONFIG_\(RUSTC\|CC\)_VERSION_TEXT="\(.*\)"/\2/p' "$kernel/config" | paste -sd,)"
-    rm -f build/results/netns.dmesg
+    rm -f build/results/netns{,-memory}.dmesg
     scripts/run-netns.sh "$@" || status=1
-    [[ ! -e build/results/netns.dmesg ]] || mv build/results/netns.dmesg "build/results/netns-$STTCP_SUITE.dmesg"
+    for log in netns netns-memory; do
+        [[ ! -e build/results/$log.dmesg ]] || mv "build/results/$log.dmesg" "build/results/$log-$STTCP_SUITE.dmesg"
+    done
 done
 exit "$status"

@@ -298,13 +298,13 @@ proptest! {
     #![proptest_config(common::config(256))]
 
     #[test]
-    fn header_reads_back(header in header(), body in vec(any::<u8>(), 0..=MAX_BODY)) {
+    fn header_reads_back(header in header(), body in vec(any::<u8>(), 0..=common::up_to(MAX_BODY))) {
         let datagram = datagram(&header, &body);
         prop_assert_eq!(Header::parse(&datagram), Ok((header, &body[..])));
     }
 
     #[test]
-    fn records_read_back(list in vec(record(), 0..100)) {
+    fn records_read_back(list in vec(record(), 0..common::up_to(100))) {
         let mut batch = Batch::new();
         let sent: Vec<_> = list.into_iter().take_while(|record| batch.push(record)).collect();
         prop_assert!(batch.as_bytes().len() <= MAX_BODY);
@@ -323,7 +323,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..=MAX_DATAGRAM + 8), kind in 0_u8..8) {
+    fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..=common::up_to(MAX_DATAGRAM + 8)), kind in 0_u8..8) {
         let _ = split_tag(&bytes);
         let _ = Header::parse(&bytes);
         let mut body = bytes;

@@ -566,7 +566,7 @@ proptest! {
 
     /// The window against a plain set of all numbers ever heard.
     #[test]
-    fn replay_window(start in any::<u32>(), steps in vec(-80_i64..80, 1..200)) {
+    fn replay_window(start in any::<u32>(), steps in vec(-80_i64..80, 1..common::up_to(200))) {
         let (mut p, _) = pair();
         let (mut at, mut highest, mut seen) = (u64::from(start) + 2, 1, HashSet::from([1]));
         for step in steps {
@@ -581,7 +581,7 @@ proptest! {
     /// Any headers, from any session, in any order: nobody moves to an earlier epoch, and there is no panic.
     #[test]
     fn any_headers(
-        headers in vec((0_u8..3, any::<bool>(), 0_u32..4, 0_u64..4, 0_u64..4, 0_u64..100), 0..100),
+        headers in vec((0_u8..3, any::<bool>(), 0_u32..4, 0_u64..4, 0_u64..4, 0_u64..100), 0..common::up_to(100)),
         is_primary: bool,
     ) {
         let role = if is_primary { Role::Primary } else { Role::Backup };

@@ -498,7 +498,7 @@ proptest! {
     #![proptest_config(common::config(512))]
 
     #[test]
-    fn any_traffic(isns: [u32; 3], before in vec(step(), 0..200), after in vec(step(), 0..60)) {
+    fn any_traffic(isns: [u32; 3], before in vec(step(), 0..common::up_to(200)), after in vec(step(), 0..common::up_to(60))) {
         let mut world = World::new(isns);
         for step in &before {
             world.step(step);

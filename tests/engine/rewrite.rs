@@ -415,7 +415,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_do_not_panic(mut bytes in vec(any::<u8>(), 0..200), version in 3_u8..8, rewrite in rewrite()) {
+    fn any_bytes_do_not_panic(mut bytes in vec(any::<u8>(), 0..common::up_to(200)), version in 3_u8..8, rewrite in rewrite()) {
         if let Some(first) = bytes.first_mut() {
             *first = (*first & 0x0f) | (version << 4);
         }

@@ -15,12 +15,22 @@ use sttcp::{
     wire::Endpoint,
 };
 
+/// How long a made-up list may become: `len`, and a tenth of it in an interpreter, which takes longer to make up an
+/// input than to test it.
+pub const fn up_to(len: usize) -> usize {
+    if cfg!(miri) {
+        len.div_ceil(10)
+    } else {
+        len
+    }
+}
+
 /// `cases` runs; an input that fails is kept beside the test file and tried first from then on.
 pub fn config(cases: u32) -> ProptestConfig {
     if cfg!(miri) {
         // An interpreter: slow, and without files.
         return ProptestConfig {
-            cases: 4,
+            cases: 1,
             failure_persistence: None,
             ..ProptestConfig::default()
         };
@@ -257,7 +267,7 @@ pub fn raw() -> impl Strategy<Value = Raw> {
         (0_usize..=10, vec(extension, 0..3)),
         (any::<(u32, u32)>(), 0_u16..0x1000, any::<(u16, u16)>()),
         items(),
-        vec(any::<u8>(), 0..100),
+        vec(any::<u8>(), 0..up_to(100)),
     )
         .prop_map(|(ends, ip, tcp, items, payload)| {
             let ((source, destination), ports) = ends;
