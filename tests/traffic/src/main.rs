@@ -5,6 +5,7 @@
 mod client;
 mod ends;
 mod foreign;
+mod hostile;
 mod pattern;
 mod redis;
 mod report;
@@ -54,6 +55,8 @@ enum Command {
         #[command(flatten)]
         tunnel: foreign::Tunnel,
     },
+    /// Malformed and forged frames by the hundred thousand.
+    Hostile(hostile::Hostile),
     /// A session with a Redis server: a counter and values.
     Redis {
         #[command(flatten)]
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
             talk,
             tunnel,
         } => foreign::run(&talk, &tunnel, pattern),
+        Command::Hostile(hostile) => hostile::run(&hostile).map(|()| true),
         Command::Redis {
             talk,
             dial,

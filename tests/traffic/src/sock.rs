@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The socket options that no crate wraps. All unsafe code of this program is here.
+//! The sockets and socket options that no crate wraps. All unsafe code of this program is here.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 /// Sets an option whose value is an `int`.
@@ -102,5 +105,78 @@ pub fn raise_file_limit() {
                 ..limit
             },
         );
+    }
+}
+
+/// Bytes of a frame's header.
+const ETHERNET: usize = 14;
+
+/// A device, to send whole frames by and to see what passes.
+pub struct Link {
+    socket: OwnedFd,
+}
+
+impl Link {
+    /// Opens the device of this name.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or this process may not use it.
+    pub fn open(name: &str) -> io::Result<Self> {
+        let name = CString::new(name)?;
+        // SAFETY: `name` is a string that ends.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        if index == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let all = (libc::ETH_P_ALL as u16).to_be();
+        // SAFETY: No memory is passed.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, all.into()) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: The descriptor is open and nobody else's.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: All zero is a `sockaddr_ll`.
+        let mut addr: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        addr.sll_family = libc::AF_PACKET as u16;
+        addr.sll_protocol = all;
+        addr.sll_ifindex = index as i32;
+        let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: `addr` outlives the call and is `len` bytes long.
+        let result = unsafe { libc::bind(fd, (&raw const addr).cast(), len) };
+        if result == 0 {
+            Ok(Self { socket })
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// The packet of a frame that somebody else sent or received here, as much of it as there is room for; `None` if there is none now.
+    ///
+    /// # Errors
+    ///
+    /// Those of recv(2).
+    pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+        match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((len, _)) => Ok(Some(buffer.get(ETHERNET..len).unwrap_or(&[]))),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends a frame, link-layer header and all.
+    ///
+    /// # Errors
+    ///
+    /// Those of send(2), but for a queue that is full, which it waits for.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        loop {
+            match rustix::net::send(&self.socket, frame, SendFlags::empty()) {
+                Ok(_) => return Ok(()),
+                Err(Errno::NOBUFS | Errno::INTR) => std::thread::yield_now(),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
