@@ -140,6 +140,8 @@ pub struct Shadow {
     client_nxt: SeqNumber,
     /// The highest acknowledgement of the client, primary's numbers.
     client_ack: SeqNumber,
+    /// The right edge of the client's window, primary's numbers.
+    client_edge: SeqNumber,
     client_window: u16,
     client_tsval: u32,
     /// The latest timestamp of the primary that the client echoed.
@@ -183,6 +185,7 @@ impl Shadow {
             client_nxt: next,
             client_ack: open.primary_isn + 1,
             // The field of a SYN is not scaled (RFC 7323, section 2.2).
+            client_edge: open.primary_isn + 1 + u32::from(open.window),
             client_window: open.window >> open.window_scale.map_or(0, |(client, _)| client.min(14)),
             client_tsval: open.timestamps.map_or(0, |(client, _)| client),
             client_tsecr: 0,
@@ -332,6 +335,9 @@ impl Shadow {
                 self.client_tsecr = timestamps.tsecr;
             }
         }
+        let scale = self.open.window_scale.map_or(0, |(client, _)| client);
+        let edge = segment.ack + (u32::from(segment.window) << scale);
+        self.client_edge = self.client_edge.max(edge);
         if segment.ack >= self.client_ack {
             if segment.ack > self.client_ack {
                 actions.release_held = unless(Plant::Free, Some(segment.ack));
@@ -377,13 +383,13 @@ impl Shadow {
     }
 
     /// Whether the segment's acknowledgement can be the client's. TCP drops a segment, bytes and all, that acknowledges what was never sent (RFC
-    /// 5961, section 5.2), but only the primary knows what it has sent. Beyond a window of the client's, as after losses of the tap, only a
-    /// segment that begins with the very byte that is expected next is believed: a forger would have to guess that number. The client repeats any
-    /// other from that byte on.
+    /// 5961, section 5.2), but only the primary knows what it has sent: no more than the client's window allows. A window beyond that, as after
+    /// losses of the tap, only a segment that begins with the very byte that is expected next is believed: a forger would have to guess that
+    /// number. The client repeats any other from that byte on.
     fn believes(&self, segment: &Segment) -> bool {
-        let (client, _) = self.open.window_scale.unwrap_or((0, 0));
-        let sent = (self.snd_nxt + self.delta).max(self.client_ack);
-        segment.ack <= sent + widest(client) || segment.seq == self.rcv_nxt
+        let allowed = self.client_edge + ahead(self.client_edge, self.client_ack);
+        let sent = self.snd_nxt + self.delta;
+        segment.ack <= sent.max(allowed) || segment.seq == self.rcv_nxt
     }
 
     /// Memory for a segment to inject was short.

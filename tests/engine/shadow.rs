@@ -882,24 +882,45 @@ fn reset_of_a_shadow_that_is_behind_is_one_that_the_client_believes() {
 
 #[test]
 fn acknowledgement_far_ahead_is_believed_only_where_nobody_guesses() {
-    // The tap lost segments: the client has 70,000 bytes more than is known here, without window scaling.
+    // The tap lost segments: the client has 140,000 bytes more than is known here, two windows and some.
     let mut shadow = established();
     shadow.on_client(&seg(c(0), p(0)).data(100), ms(1));
     shadow.on_delivered(c(100), ms(1));
     // Whoever guessed a place in the window could put bytes there that the primary's stack drops.
     for at in [90, 110] {
-        let doubted = shadow.on_client(&seg(c(at), p(70_000)).data(20), ms(2));
+        let doubted = shadow.on_client(&seg(c(at), p(140_000)).data(20), ms(2));
         let dropped = Inbound::Drop(Counter::AcksDoubted);
         assert_eq!(doubted, (dropped, Actions::default()));
     }
     assert_eq!((shadow.lag_in(), shadow.lag_out()), (0, 0));
     // The very byte that comes next.
-    let (_, actions) = shadow.on_client(&seg(c(100), p(70_000)).data(20), ms(3));
+    let (_, actions) = shadow.on_client(&seg(c(100), p(140_000)).data(20), ms(3));
     assert_eq!(actions.count, Some(Counter::AcksClamped));
-    assert_eq!(actions.release_held, Some(p(70_000)));
-    assert_eq!(shadow.lag_out(), 70_000);
+    assert_eq!(actions.release_held, Some(p(140_000)));
+    assert_eq!(shadow.lag_out(), 140_000);
     // From then on the next ones are, whatever their place.
-    let (inbound, _) = shadow.on_client(&seg(c(200), p(71_000)).data(20), ms(4));
+    let (inbound, _) = shadow.on_client(&seg(c(200), p(141_000)).data(20), ms(4));
+    assert!(matches!(inbound, Inbound::Pass(_)));
+}
+
+#[test]
+fn acknowledgement_is_believed_as_far_as_the_window_goes_and_not_as_far_as_its_scale_allows() {
+    let mut shadow = with_options(7);
+    let says = |at: u32, ack: u32, window: u16| seg(c(at), p(ack)).data(10).window(window);
+    shadow.on_client(&says(0, 0, 500), ms(1));
+    shadow.on_delivered(c(10), ms(1));
+    // 64,240 bytes, those of the SYN, and as many again should the tap have lost what the client said since.
+    let (inbound, _) = shadow.on_client(&says(20, 128_481, 500), ms(2));
+    assert_eq!(inbound, Inbound::Drop(Counter::AcksDoubted));
+    assert_eq!(shadow.lag_out(), 0);
+    let (inbound, _) = shadow.on_client(&says(20, 128_480, 500), ms(3));
+    assert!(matches!(inbound, Inbound::Pass(_)));
+    assert_eq!(shadow.lag_out(), 128_480);
+    // The window is 64,000 bytes now, then 640,000.
+    let (inbound, _) = shadow.on_client(&says(30, 256_481, 500), ms(4));
+    assert_eq!(inbound, Inbound::Drop(Counter::AcksDoubted));
+    shadow.on_client(&says(30, 128_480, 5000), ms(5));
+    let (inbound, _) = shadow.on_client(&says(40, 128_480 + 1_280_000, 5000), ms(6));
     assert!(matches!(inbound, Inbound::Pass(_)));
 }
 
