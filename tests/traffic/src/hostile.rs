@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames that nobody should send: malformed, borderline, or forged by somebody who knows who talks to whom but not where they are. A true
-//! TCP refuses every one of them, but for guesses that hit by chance: one in 2^26 or so.
+//! Frames that nobody should send: malformed, borderline, forged by somebody who knows who talks to whom but not where they are, or said
+//! before. A stream over plain TCP lives on through all of them: TCP refuses each, or has its bytes already. It believes a forged number only
+//! if that hits by chance, one in 2^28 or so.
 //!
 //! They are a function of the seed, but for those aimed at the numbers of the connections that are up, which the device shows. They go to the
 //! service by its multicast link-layer address, so to both hosts, and to each host's port of the peer channel.
@@ -24,9 +25,14 @@ use damage::{
     bad_checksum, bad_header, bad_lengths, bad_offset, bad_options, cut, flood, handshake,
 };
 use live::{Sighting, Watch};
-use packet::{checksum, sum, Ip, Segment, ACK, FIN, ICMP, ICMPV6, MTU, RST, SYN, TCP, UDP};
+use packet::{
+    checksum, move_on, sum, Ip, Segment, ACK, FIN, ICMP, ICMPV6, MTU, RST, SYN, TCP, UDP,
+};
 
 type Mac = [u8; 6];
+
+/// Packets of the connections that are looked at before each attempt, at most: they may come faster than they can be read.
+const GLANCE: usize = 64;
 
 #[derive(Args, Clone, Debug)]
 pub struct Hostile {
@@ -90,7 +96,7 @@ pub fn run(hostile: &Hostile) -> io::Result<()> {
     let path = format!("/sys/class/net/{}/address", hostile.dev);
     let own = mac(std::fs::read_to_string(path)?.trim()).map_err(io::Error::other)?;
     let mut watch = Watch::new(&hostile.live);
-    let mut buffer = [0; MTU];
+    let mut buffer = [0; 2 * MTU];
     let start = Instant::now();
     let mut kinds = BTreeMap::new();
     let mut frames = 0;
@@ -98,8 +104,11 @@ pub fn run(hostile: &Hostile) -> io::Result<()> {
         if frames >= hostile.count {
             break;
         }
-        while let Some(packet) = link.receive(&mut buffer)? {
-            watch.look(packet);
+        for _ in 0..GLANCE {
+            match link.receive(&mut buffer)? {
+                Some(packet) => watch.look(packet),
+                None => break,
+            }
         }
         let mut forger = Forger {
             hostile,
@@ -180,34 +189,36 @@ struct Forger<'a> {
 
 impl Forger<'_> {
     fn packets(&mut self) -> (&'static str, Packets) {
-        let number = self.random.below(18);
+        // Some attempts are of many frames.
+        let number = self.random.below(64);
         let (kind, packets): (_, Vec<Vec<u8>>) = match number {
-            0 | 1 => ("any flags", vec![self.whole(|_, _| {})]),
-            2 => (
+            0..6 => ("any flags", vec![self.whole(|_, _| {})]),
+            6..10 => (
                 "options",
                 vec![self.whole(|random, segment| segment.options = bad_options(random))],
             ),
-            3 => (
+            10..14 => (
                 "data offset",
                 vec![self.damaged(|random, packet, tcp| bad_offset(random, packet, tcp))],
             ),
-            4 => ("cut short", vec![self.damaged(cut)]),
-            5 => (
+            14..18 => ("cut short", vec![self.damaged(cut)]),
+            18..22 => (
                 "TCP checksum",
                 vec![self.damaged(|random, packet, tcp| bad_checksum(random, packet, tcp))],
             ),
-            6 => ("IP lengths", vec![self.damaged(bad_lengths)]),
-            7 => (
+            22..26 => ("IP lengths", vec![self.damaged(bad_lengths)]),
+            26..30 => (
                 "IP header",
                 vec![self.damaged(|random, packet, tcp| bad_header(random, packet, tcp))],
             ),
-            8 => ("IP options and extension headers", vec![self.decorated()]),
-            9 | 10 => ("fragments", self.fragments()),
-            11 => ("overlapping data", self.overlapping()),
-            12 => ("SYN flood", vec![self.whole(flood)]),
-            13 => ("SYN, RST and FIN", vec![self.whole(handshake)]),
-            14 => ("ICMP errors", vec![self.icmp()]),
-            15 | 16 => ("near misses", self.near().into_iter().collect()),
+            30..34 => ("IP options and extension headers", vec![self.decorated()]),
+            34 => ("fragments", self.fragments()),
+            35 | 36 => ("overlapping data", self.overlapping()),
+            37..40 => ("SYN flood", vec![self.whole(flood)]),
+            40..44 => ("SYN, RST and FIN", vec![self.whole(handshake)]),
+            44..48 => ("ICMP errors", vec![self.icmp()]),
+            48..56 => ("near misses", self.near().into_iter().collect()),
+            56..60 => ("said again", self.again().into_iter().collect()),
             _ => return ("peer channel", self.datagrams()),
         };
         let to = self.hostile.mac;
@@ -354,7 +365,7 @@ impl Forger<'_> {
             let ip = if from.is_ipv4() {
                 Ip {
                     id: id as u16,
-                    fragment: (at / 8) as u16 | u16::from(more) << 13,
+                    fragment: (at / 8) as u16 | (u16::from(more) << 13),
                     ..Ip::default()
                 }
             } else {
@@ -424,9 +435,10 @@ impl Forger<'_> {
             ]
             .concat()
         };
+        // In the window, but farther than the client gets until this arrives.
         let ahead = nxt.wrapping_add(30_000 + random.below(20_000) as u32);
         let mut damage = false;
-        match random.below(7) {
+        match random.below(10) {
             // Other bytes in the place of acknowledged ones; with a FIN, too (RFC 9293, section 3.10.7.4).
             0 => {
                 let behind = (1 + len + random.below(20_000)) as u32;
@@ -453,6 +465,18 @@ impl Forger<'_> {
                 segment.options = stamp((value.wrapping_sub(1 << 30), echo));
             }
             5 => damage = true,
+            // An acknowledgement older than any window (RFC 5961, section 5.2).
+            6 => {
+                segment.seq = ahead;
+                segment.ack = answered.wrapping_sub(1 << 30);
+            }
+            // Bytes beyond any window.
+            7 => segment.seq = nxt.wrapping_add(random.pick(&[40 << 20, 1 << 28, 1 << 30])),
+            // A keep-alive probe (RFC 9293, section 3.8.4).
+            8 => {
+                segment.seq = una.wrapping_sub(1);
+                segment.payload.clear();
+            }
             // Bytes without an acknowledgement.
             _ => segment.flags = random.pick(&[0, FIN]),
         }
@@ -465,6 +489,22 @@ impl Forger<'_> {
             let tcp = packet.len() - bytes.len();
             bad_checksum(random, &mut packet, tcp);
         }
+        Some(packet)
+    }
+
+    /// What the client has said a while ago, all of it or a part.
+    fn again(&mut self) -> Option<Vec<u8>> {
+        let random = &mut self.random;
+        let said = self.watch.said(random.next())?;
+        let mut packet = said.packet.clone();
+        let payload = packet.len() - said.payload;
+        let some = random.below(payload);
+        let front = random.pick(&[0, 0, 1, some]).min(payload);
+        let some = random.below(payload - front);
+        let back = random.pick(&[0, 0, 1, some]).min(payload - front);
+        packet.truncate(packet.len() - back);
+        packet.drain(said.payload..said.payload + front);
+        move_on(&mut packet, said.tcp, front as u32);
         Some(packet)
     }
 
@@ -620,7 +660,7 @@ mod tests {
             );
             *kinds.entry(kind).or_insert(0) += packets.len();
         }
-        assert_eq!(kinds.len(), 15, "{kinds:?}");
+        assert_eq!(kinds.len(), 16, "{kinds:?}");
         assert!(kinds.values().all(|count| *count > 500), "{kinds:?}");
     }
 

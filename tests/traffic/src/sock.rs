@@ -137,6 +137,8 @@ impl Link {
         }
         // SAFETY: The descriptor is open and nobody else's.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        // What waits is not to be of long ago.
+        set_int(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, 128 << 10)?;
         // SAFETY: All zero is a `sockaddr_ll`.
         let mut addr: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         addr.sll_family = libc::AF_PACKET as u16;

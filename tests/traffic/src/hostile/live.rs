@@ -2,10 +2,10 @@
 
 //! What the connections that are up say: the numbers that a borderline segment is aimed at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::packet::{FIN, RST, SYN, TCP};
+use super::packet::{FIN, MTU, RST, SYN, TCP};
 
 /// The numbers of one connection, those of the wire.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,9 +24,21 @@ pub struct Sighting {
     pub stamps: Option<(u32, u32)>,
 }
 
+/// Segments of the clients that are kept.
+const KEPT: usize = 256;
+
+/// A segment that a client has sent.
+pub struct Kept {
+    pub packet: Vec<u8>,
+    /// Where its TCP header begins, and its payload.
+    pub tcp: usize,
+    pub payload: usize,
+}
+
 /// Looks on.
 pub struct Watch {
     live: BTreeMap<SocketAddr, Option<Sighting>>,
+    kept: VecDeque<Kept>,
 }
 
 impl Watch {
@@ -34,6 +46,7 @@ impl Watch {
     pub fn new(live: &[SocketAddr]) -> Self {
         Self {
             live: live.iter().map(|client| (*client, None)).collect(),
+            kept: VecDeque::new(),
         }
     }
 
@@ -42,6 +55,12 @@ impl Watch {
         let seen: Vec<_> = self.live.values().flatten().collect();
         let at = random.checked_rem(seen.len() as u64)?;
         seen.get(at as usize).map(|sighting| **sighting)
+    }
+
+    /// One of the segments that the clients have sent.
+    pub fn said(&self, random: u64) -> Option<&Kept> {
+        let at = random.checked_rem(self.kept.len() as u64)?;
+        self.kept.get(at as usize)
     }
 
     /// Takes note of a packet, of which at least the headers are there.
@@ -60,6 +79,17 @@ impl Watch {
                 window: said.window,
                 stamps: said.stamps,
             });
+            // What the device is to cut has more than fits a frame.
+            if said.len <= packet.len().min(MTU) && !said.fin {
+                if self.kept.len() == KEPT {
+                    self.kept.pop_front();
+                }
+                self.kept.push_back(Kept {
+                    packet: packet[..said.len].to_vec(),
+                    tcp: said.tcp,
+                    payload: said.payload,
+                });
+            }
         } else if let Some(Some(sighting)) = self.live.get_mut(&said.to) {
             sighting.una = later(sighting.una, said.ack);
             sighting.answered = later(sighting.answered, said.end);
@@ -86,6 +116,11 @@ struct Said {
     ack: u32,
     window: u16,
     stamps: Option<(u32, u32)>,
+    fin: bool,
+    /// Bytes of the packet, and where in it the TCP header and the payload begin.
+    len: usize,
+    tcp: usize,
+    payload: usize,
 }
 
 impl Said {
@@ -117,7 +152,8 @@ impl Said {
             return None;
         }
         let seq = long(tcp + 4)?;
-        let payload = usize::from(len).checked_sub(tcp + offset)?;
+        let len = usize::from(len);
+        let payload = len.checked_sub(tcp + offset)?;
         // Linux's own timestamps are alone, behind two NOPs, or behind nothing at all if SACK blocks follow.
         let stamps = match packet.get(tcp + 20..tcp + 24)? {
             [1, 1, 8, 10] if offset >= 32 => Some((long(tcp + 24)?, long(tcp + 28)?)),
@@ -131,6 +167,10 @@ impl Said {
             ack: long(tcp + 8)?,
             window: word(tcp + 14)?,
             stamps,
+            fin: flags & FIN != 0,
+            len,
+            tcp,
+            payload: tcp + offset,
         })
     }
 }

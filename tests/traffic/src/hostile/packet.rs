@@ -163,3 +163,22 @@ pub fn right_checksum(packet: &mut [u8], tcp: usize) {
     let check = sum(&[&addresses, &len, &[0, 0, 0, TCP], &packet[tcp..]]);
     packet[tcp + 16..tcp + 18].copy_from_slice(&check.to_be_bytes());
 }
+
+/// Makes a packet right again whose segment, which begins at `tcp`, begins so many bytes later and has another length.
+pub fn move_on(packet: &mut [u8], tcp: usize, bytes: u32) {
+    let v4 = packet[0] >> 4 == 4;
+    let (at, len) = if v4 {
+        (2, packet.len())
+    } else {
+        (4, packet.len() - 40)
+    };
+    packet[at..at + 2].copy_from_slice(&(len as u16).to_be_bytes());
+    mend(packet);
+    let seq = &mut packet[tcp + 4..tcp + 8];
+    let moved = seq
+        .iter()
+        .fold(0, |seq, byte| (seq << 8) | u32::from(*byte))
+        .wrapping_add(bytes);
+    seq.copy_from_slice(&moved.to_be_bytes());
+    right_checksum(packet, tcp);
+}
