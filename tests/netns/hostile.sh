@@ -15,7 +15,7 @@ declare -A streams
 stream() {
     local name=$1
     shift
-    client "$TRAFFIC" client "$@" --timeout 30 --mark-file "$WORK/up.$name" --until-file "$WORK/end" >"$WORK/out.$name" 2>&1 &
+    client "$TRAFFIC" client "$@" --timeout $((30 * ${SLOW:-1})) --mark-file "$WORK/up.$name" --until-file "$WORK/end" >"$WORK/out.$name" 2>&1 &
     streams[$name]=$!
 }
 all_up() { [ "$(find "$WORK" -name 'up.*' | wc -l)" -eq ${#streams[@]} ]; }
