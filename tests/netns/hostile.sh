@@ -23,17 +23,18 @@ stream() {
     streams[$name]=$!
 }
 all_up() { [ "$(find "$WORK" -name 'up.*' | wc -l)" -eq ${#streams[@]} ]; }
-# open_streams NAME TARGET4 TARGET6: twelve of them; `live` is their ends then, as arguments.
+# open_streams NAME TARGET4 TARGET6: twelve of them; `live` is their ends then, as arguments. They pause, or an emulated machine would be busy with
+# them and not with the frames.
 open_streams() {
-    local version target
+    local version target pause=$((50 * ${SLOW:-1}))
     streams=()
     rm -f "$WORK"/up.* "$WORK/end"
     for version in 4 6; do
         [ $version = 4 ] && target=$2 || target=$3
-        stream echo$version echo --to "$target" --connections 2 --think 10
-        stream ask$version ask --to "$target" --connections 2 --think 10
-        stream get$version get --to "$target" --size 64K --think 50
-        stream put$version put --to "$target" --size 16K --think 50
+        stream echo$version echo --to "$target" --connections 2 --think $pause
+        stream ask$version ask --to "$target" --connections 2 --think $pause
+        stream get$version get --to "$target" --size 64K --think $((4 * pause))
+        stream put$version put --to "$target" --size 16K --think $((4 * pause))
     done
     wait_until 30 all_up
     result $? "$1: streams are up"
