@@ -22,7 +22,13 @@ stream() {
         >"$WORK/out.$name" 2>&1 &
     streams[$name]=$!
 }
-all_up() { [ "$(find "$WORK" -name 'up.*' | wc -l)" -eq ${#streams[@]} ]; }
+# all_up: every stream has made its mark. It is asked often, so it starts no process.
+all_up() {
+    local name
+    for name in "${!streams[@]}"; do
+        [ -e "$WORK/up.$name" ] || return
+    done
+}
 # open_streams NAME TARGET4 TARGET6: twelve of them; `live` is their ends then, as arguments. They pause, or an emulated machine would be busy with
 # them and not with the frames.
 open_streams() {
@@ -65,17 +71,18 @@ tell() { "$@" | sed 's/^/# /'; }
 
 # attack NAME COUNT MAC ARGUMENTS...: sends the frames, and looks again and again whether all streams go on meanwhile.
 attack() {
-    local name=$1 count=$2 mac=$3 pid status=0 rounds=0 last=$SECONDS longest=0
+    local name=$1 count=$2 mac=$3 pid status=0 rounds=0 last longest=0
     shift 3
     client "$TRAFFIC" hostile --dev eth0 --mac "$mac" "$@" --from 10.0.0.10 --from fd00::10 "${live[@]}" \
         --seed "${SEED:-1}" --count "$count" >"$WORK/hostile" 2>&1 &
     pid=$!
     until ended $pid; do
+        last=$SECONDS
         rm -f "$WORK"/up.*
         wait_until 30 all_up || status=1
         rounds=$((rounds + 1))
         [ $((SECONDS - last)) -le $longest ] || longest=$((SECONDS - last))
-        last=$SECONDS
+        sleep 1
     done
     wait $pid
     result $? "$name: hostile frames were sent"
