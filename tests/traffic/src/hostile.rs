@@ -82,6 +82,8 @@ fn peer(text: &str) -> Result<(SocketAddr, Mac), String> {
 struct Told {
     seed: u64,
     frames: u64,
+    /// Those of them that the device did not take.
+    refused: u64,
     ms: u128,
     kinds: BTreeMap<&'static str, u64>,
 }
@@ -100,6 +102,7 @@ pub fn run(hostile: &Hostile) -> io::Result<()> {
     let start = Instant::now();
     let mut kinds = BTreeMap::new();
     let mut frames = 0;
+    let mut refused = 0;
     for number in 0.. {
         if frames >= hostile.count {
             break;
@@ -123,14 +126,18 @@ pub fn run(hostile: &Hostile) -> io::Result<()> {
             };
             let len = packet.len().min(MTU);
             let frame = [&to[..], &own, &ether_type.to_be_bytes(), &packet[..len]].concat();
-            link.send(&frame)?;
+            if link.send(&frame)? {
+                *kinds.entry(kind).or_insert(0) += 1;
+            } else {
+                refused += 1;
+            }
             frames += 1;
-            *kinds.entry(kind).or_insert(0) += 1;
         }
     }
     let told = Told {
         seed: hostile.seed,
         frames,
+        refused,
         ms: start.elapsed().as_millis(),
         kinds,
     };

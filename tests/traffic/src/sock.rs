@@ -167,18 +167,20 @@ impl Link {
         }
     }
 
-    /// Sends a frame, link-layer header and all.
+    /// Sends a frame, link-layer header and all; `false` if the device did not take it.
     ///
     /// # Errors
     ///
-    /// Those of send(2), but for a queue that is full, which it waits for.
-    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        loop {
+    /// Those of send(2).
+    pub fn send(&self, frame: &[u8]) -> io::Result<bool> {
+        // A queue that is full has room soon.
+        for _ in 0..100 {
             match rustix::net::send(&self.socket, frame, SendFlags::empty()) {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(Errno::NOBUFS | Errno::INTR) => std::thread::yield_now(),
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(false)
     }
 }
