@@ -20,6 +20,7 @@ impl Host {
             return;
         };
         let was_shadow = matches!(entry.side, Side::Shadow(_));
+        let was_primary = matches!(entry.side, Side::Primary(_));
         let migrated = entry.side.is_migrated();
         let (outbound, mut actions) = entry.side.on_output(&segment, now);
         let mut sent = true;
@@ -47,7 +48,7 @@ impl Host {
                     entry.side.not_held(start, &mut actions);
                 }
             }
-            Outbound::Swallow => assert!(was_shadow || segment.payload_len == 0),
+            Outbound::Swallow => assert!(!was_primary || segment.payload_len == 0),
         }
         self.carry_out(at, actions);
         if !sent {
