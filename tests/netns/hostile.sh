@@ -18,7 +18,7 @@ declare -A streams
 stream() {
     local name=$1
     shift
-    client "$TRAFFIC" client "$@" --timeout $((30 * ${SLOW:-1})) --mark-file "$WORK/up.$name" --until-file "$WORK/end" \
+    client "$TRAFFIC" client "$@" --timeout $((2 * PATIENCE)) --mark-file "$WORK/up.$name" --until-file "$WORK/end" \
         >"$WORK/out.$name" 2>&1 &
     streams[$name]=$!
 }
@@ -32,7 +32,7 @@ all_up() {
 # open_streams NAME TARGET4 TARGET6: twelve of them; `live` is their ends then, as arguments. They pause, or an emulated machine would be busy with
 # them and not with the frames.
 open_streams() {
-    local version target pause=$((50 * ${SLOW:-1}))
+    local version target pause=$((50 * SLOW))
     streams=()
     rm -f "$WORK"/up.* "$WORK/end"
     for version in 4 6; do
