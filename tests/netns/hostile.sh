@@ -18,7 +18,7 @@ declare -A streams
 stream() {
     local name=$1
     shift
-    client "$TRAFFIC" client "$@" --timeout $((30 * ${SLOW:-1})) --mark-file "$WORK/up.$name" --until-file "$WORK/end" \
+    client "$TRAFFIC" client "$@" --timeout $((2 * PATIENCE)) --mark-file "$WORK/up.$name" --until-file "$WORK/end" \
         >"$WORK/out.$name" 2>&1 &
     streams[$name]=$!
 }
@@ -32,7 +32,7 @@ all_up() {
 # open_streams NAME TARGET4 TARGET6: twelve of them; `live` is their ends then, as arguments. They pause, or an emulated machine would be busy with
 # them and not with the frames.
 open_streams() {
-    local version target pause=$((50 * ${SLOW:-1}))
+    local version target pause=$((50 * SLOW))
     streams=()
     rm -f "$WORK"/up.* "$WORK/end"
     for version in 4 6; do
@@ -69,17 +69,26 @@ has_none() { [ -z "$(ip netns exec "$1" cat /proc/net/sttcp)" ]; }
 # tell COMMAND...: what it prints, as a comment.
 tell() { "$@" | sed 's/^/# /'; }
 
-# attack NAME COUNT MAC ARGUMENTS...: sends the frames, and looks again and again whether all streams go on meanwhile.
+# go_on: all streams make their mark; asked seldom, as on an emulated machine each process started costs many frames.
+go_on() {
+    local end=$((SECONDS + 2 * PATIENCE))
+    rm -f "$WORK"/up.*
+    until all_up; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 1
+    done
+}
+# attack NAME COUNT MAC ARGUMENTS...: sends the frames, and looks again and again whether all streams go on meanwhile. The sender comes before
+# the streams, which would take the machine for themselves otherwise.
 attack() {
     local name=$1 count=$2 mac=$3 pid status=0 rounds=0 last longest=0
     shift 3
-    client "$TRAFFIC" hostile --dev eth0 --mac "$mac" "$@" --from 10.0.0.10 --from fd00::10 "${live[@]}" \
+    client nice -n -10 "$TRAFFIC" hostile --dev eth0 --mac "$mac" "$@" --from 10.0.0.10 --from fd00::10 "${live[@]}" \
         --seed "${SEED:-1}" --count "$count" >"$WORK/hostile" 2>&1 &
     pid=$!
     until ended $pid; do
         last=$SECONDS
-        rm -f "$WORK"/up.*
-        wait_until 30 all_up || status=1
+        go_on || status=1
         rounds=$((rounds + 1))
         [ $((SECONDS - last)) -le $longest ] || longest=$((SECONDS - last))
         sleep 1
@@ -154,8 +163,8 @@ bad_checksum 50 primary,backup TCP checksum
 malformed_segments 30 primary,backup data offset
 stray_in 50 backup any flags
 peer_bad_source 10 primary,backup peer channel
-peer_bad_tag 10 primary,backup peer channel
-peer_bad_length 10 primary,backup peer channel
+peer_bad_tag 4 primary,backup peer channel
+peer_bad_length 4 primary,backup peer channel
 KINDS
 for host in primary backup; do
     received=$(($(rise $host IpInReceives) + $(rise $host Ip6InReceives)))
@@ -163,7 +172,9 @@ for host in primary backup; do
     result $? "$host: IP received $received packets"
     tell echo "$host: $(rises $host | tr '\n' ' ')"
 done
-tell awk '{ print "CPU", NR, "dropped frames:", strtonum("0x" $2) }' /proc/net/softnet_stat
+dropped=0
+while read -r _ here _; do dropped=$((dropped + 16#$here)); done </proc/net/softnet_stat
+tell echo "frames that the guest dropped before IP: $dropped"
 
 rm -f "$WORK"/up.*
 cut_off
