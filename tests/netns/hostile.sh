@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# HOSTILE malformed, borderline and forged frames (40,000 unless told), by SEED, to both hosts of a pair that serves twelve streams: the streams
+# HOSTILE malformed, borderline and forged frames (15,000 unless told), by SEED, to both hosts of a pair that serves twelve streams: the streams
 # go on, the pair stays in step, and the counters account for what came. Then a takeover carries the very same streams on, and a quarter as many
 # frames go to the host that serves now. What plain TCP does not survive is nobody's fault here, so a quarter as many go to a host without the
 # module first. Topology: see lib.sh, and that host, 10.0.0.200 and fd00::200; what is sent: see `hostile` of the traffic tool.
@@ -9,7 +9,7 @@
 . "$(dirname "$0")/lib.sh"
 # No takeover is meant to happen before the end, however busy the machine is.
 INTERVAL=${INTERVAL:-500}
-HOSTILE=${HOSTILE:-40000}
+HOSTILE=${HOSTILE:-15000}
 GROUP=03:00:00:00:00:64
 begin
 
@@ -163,8 +163,8 @@ bad_checksum 50 primary,backup TCP checksum
 malformed_segments 30 primary,backup data offset
 stray_in 50 backup any flags
 peer_bad_source 10 primary,backup peer channel
-peer_bad_tag 4 primary,backup peer channel
-peer_bad_length 4 primary,backup peer channel
+peer_bad_tag 3 primary,backup peer channel
+peer_bad_length 3 primary,backup peer channel
 KINDS
 for host in primary backup; do
     received=$(($(rise $host IpInReceives) + $(rise $host Ip6InReceives)))
@@ -172,9 +172,7 @@ for host in primary backup; do
     result $? "$host: IP received $received packets"
     tell echo "$host: $(rises $host | tr '\n' ' ')"
 done
-dropped=0
-while read -r _ here _; do dropped=$((dropped + 16#$here)); done </proc/net/softnet_stat
-tell echo "frames that the guest dropped before IP: $dropped"
+tell awk '{ print "CPU", NR, "dropped frames (hex):", $2 }' /proc/net/softnet_stat
 
 rm -f "$WORK"/up.*
 cut_off
