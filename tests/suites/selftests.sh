@@ -89,7 +89,7 @@ mapfile -t tests < <(for test in "${tests[@]}"; do ! wanted "$test" || printf '%
 
 for test in "${tests[@]}"; do
     name="${test%% *}/${test#* ./}"
-    [ $SECONDS -lt ${LIMIT:-300} ] || {
+    [ $SECONDS -lt "${LIMIT:-300}" ] || {
         skip "$name" "begins none after ${LIMIT:-300} s"
         continue
     }
