@@ -57,7 +57,7 @@ beats() {
     done
     kill "${pids[@]}"
     wait "${pids[@]}" 2>/dev/null
-    [ $idle -lt $((SECONDS_EACH * 50 * $(nproc))) ] && [ $datagrams -gt $((1000 / SLOW)) ]
+    [ $idle -lt $((SECONDS_EACH * 50 * $(nproc))) ] && [ $datagrams -gt $((10000 / SLOW)) ]
     result $? "$text: it was a load: idle for $idle ms, $datagrams datagrams"
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checksums, without the code under test. The fuzz targets use this file too.
+//! Checksums, without the code under test. The fuzz targets and the traffic tool use this file too.
 
 /// RFC 1071 as its first section says it: add 16-bit words, each carry at once, complement.
 pub fn internet_checksum(bytes: &[u8]) -> u16 {

@@ -26,7 +26,8 @@ use damage::{
 };
 use live::{Sighting, Watch};
 use packet::{
-    checksum, move_on, sum, Ip, Segment, ACK, FIN, ICMP, ICMPV6, MTU, RST, SYN, TCP, UDP,
+    checksum, internet_checksum, move_on, Ip, Segment, ACK, FIN, ICMP, ICMPV6, MTU, RST, SYN, TCP,
+    UDP,
 };
 
 type Mac = [u8; 6];
@@ -534,7 +535,7 @@ impl Forger<'_> {
         let code = random.below(16) as u8;
         let mut icmp = [&[kind, code, 0, 0][..], &rest.to_be_bytes(), &quoted].concat();
         let check = if client.is_ipv4() {
-            sum(&[&icmp])
+            internet_checksum(&icmp)
         } else {
             checksum(client.ip(), service.ip(), ICMPV6, &icmp)
         };
@@ -686,11 +687,11 @@ mod tests {
                 };
                 let len = ((packet.len() - tcp) as u32).to_be_bytes();
                 assert_eq!(
-                    sum(&[addresses, &len, &[0, 0, 0, TCP], &packet[tcp..]]),
+                    internet_checksum(&[addresses, &len, &[0, 0, 0, TCP], &packet[tcp..]].concat()),
                     0,
                     "{kind}"
                 );
-                assert!(!v4 || sum(&[&packet[..20]]) == 0, "{kind}");
+                assert!(!v4 || internet_checksum(&packet[..20]) == 0, "{kind}");
             }
         }
     }

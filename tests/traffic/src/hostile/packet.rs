@@ -2,6 +2,11 @@
 
 //! Packets byte by byte.
 
+#[path = "../../../engine/common/checksum.rs"]
+mod checksum;
+
+pub use checksum::internet_checksum;
+use checksum::tcp_checksum;
 use std::net::IpAddr;
 
 /// Bytes of the longest IP packet sent, one of Ethernet's MTU.
@@ -60,29 +65,11 @@ fn octets(addr: IpAddr) -> Vec<u8> {
     }
 }
 
-/// The Internet checksum (RFC 1071).
-pub fn sum(parts: &[&[u8]]) -> u16 {
-    let bytes = parts.concat();
-    let mut sum = 0_u32;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(pair[0]) * 256 + u32::from(*pair.get(1).unwrap_or(&0));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
 /// That of a datagram of `protocol`, whose own field is 0.
 pub fn checksum(from: IpAddr, to: IpAddr, protocol: u8, bytes: &[u8]) -> u16 {
     let len = (bytes.len() as u32).to_be_bytes();
-    sum(&[
-        &octets(from),
-        &octets(to),
-        &len,
-        &[0, 0, 0, protocol],
-        bytes,
-    ])
+    let from_to = [octets(from), octets(to)].concat();
+    internet_checksum(&[&from_to, &len[..], &[0, 0, 0, protocol], bytes].concat())
 }
 
 /// What goes before a payload: an IPv4 header with options, or an IPv6 header with extension headers, kind and bytes.
@@ -145,22 +132,15 @@ pub fn mend(ip: &mut [u8]) {
     let len = usize::from(ip[0] & 15) * 4;
     if ip[0] >> 4 == 4 && (20..=ip.len()).contains(&len) {
         ip[10..12].fill(0);
-        let check = sum(&[&ip[..len]]);
+        let check = internet_checksum(&ip[..len]);
         ip[10..12].copy_from_slice(&check.to_be_bytes());
     }
 }
 
 /// Puts the right checksum into a segment that begins at `tcp`.
 pub fn right_checksum(packet: &mut [u8], tcp: usize) {
-    let addr = |at: usize, len: usize| packet[at..at + len].to_vec();
-    let addresses = if packet[0] >> 4 == 4 {
-        addr(12, 8)
-    } else {
-        addr(8, 32)
-    };
-    packet[tcp + 16..tcp + 18].fill(0);
-    let len = ((packet.len() - tcp) as u32).to_be_bytes();
-    let check = sum(&[&addresses, &len, &[0, 0, 0, TCP], &packet[tcp..]]);
+    let (ip, segment) = packet.split_at(tcp);
+    let check = tcp_checksum(ip, segment);
     packet[tcp + 16..tcp + 18].copy_from_slice(&check.to_be_bytes());
 }
 
