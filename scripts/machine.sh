@@ -2,7 +2,7 @@
 # QEMU guests: how to boot one and how to judge its log. Source it after lib.sh.
 #
 # A guest has a directory:
-#   share/       seen by the guest as /share (9p, both ways)
+#   share/       seen by the guest as /share (9p, both ways); share/ready is there when it is up
 #   console      the kernel's log
 #   cmd.in       names of scripts to run, see tests/guest/init
 #   monitor.in   QEMU's own monitor; monitor.log has its answers
