@@ -29,23 +29,29 @@ while True:
 # idle: what all CPUs together were idle since boot, in ms.
 idle() { awk -v ticks="$(getconf CLK_TCK)" '$1 == "cpu" { print int(($5 + $6) * 1000 / ticks) }' /proc/stat; }
 datagrams() { awk '$1 == "Udp:" && $5 ~ /[0-9]/ { print $5 }' /proc/net/snmp; }
+# flows NUMBER: the flood has begun, as there are a hundred datagrams more than that.
+flows() { [ "$(datagrams)" -gt $(($1 + 100)) ]; }
 
 # beats TEXT COMMAND...: the pair stays in step while the command runs the hogs and the flood; COMMAND takes a program and its arguments.
 beats() {
-    local text=$1 host epoch idle datagrams pids=() wanted
+    local text=$1 host epoch idle datagrams first pids=() wanted
     shift
     local -A received lost
     for host in primary backup; do
         received[$host]=$(counter $host peer_received) lost[$host]=$(counter $host peer_lost)
     done
-    epoch=$(backup cat /proc/sys/net/sttcp/epoch) idle=$(idle) datagrams=$(datagrams)
+    epoch=$(backup cat /proc/sys/net/sttcp/epoch)
     wanted=$((SECONDS_EACH * 800 / $(interval)))
+    first=$(datagrams)
     for _ in $(seq $((2 * $(nproc)))); do
         "$@" sh -c 'while :; do :; done' &
         pids+=($!)
     done
     "$@" python3 -c "$FLOOD" &
     pids+=($!)
+    # An emulated interpreter takes its time to start.
+    wait_until 60 flows "$first"
+    idle=$(idle) datagrams=$(datagrams)
     sleep "$SECONDS_EACH"
     idle=$(($(idle) - idle)) datagrams=$(($(datagrams) - datagrams))
     in_step; result $? "$text: protected and shadowing"
@@ -57,7 +63,7 @@ beats() {
     done
     kill "${pids[@]}"
     wait "${pids[@]}" 2>/dev/null
-    [ $idle -lt $((SECONDS_EACH * 50 * $(nproc))) ] && [ $datagrams -gt $((10000 / SLOW)) ]
+    [ $idle -lt $((SECONDS_EACH * 50 * $(nproc))) ] && [ $datagrams -gt $((1000 / SLOW)) ]
     result $? "$text: it was a load: idle for $idle ms, $datagrams datagrams"
 }
 
