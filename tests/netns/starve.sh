@@ -7,6 +7,8 @@
 . "$(dirname "$0")/lib.sh"
 SECONDS_EACH=10
 begin
+# khugepaged runs at nice 19 and may lose its CPU to the load in the middle of an RCU reader, for which `ip netns exec` then waits.
+[ ! -d /sys/kernel/mm/transparent_hugepage ] || echo never >/sys/kernel/mm/transparent_hugepage/enabled
 # This shell and what it calls come before the load; hosts' processes run as they did.
 chrt -f -p 99 $$
 
