@@ -9,6 +9,7 @@ use crate::engine::node::Role;
 use crate::engine::wire::Endpoint;
 use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
+use crate::retention::Budget;
 use crate::sys::fail::{self, Site};
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
@@ -49,6 +50,8 @@ controls! {
     MISSES = 8, c"heartbeat_misses", 0o644;
     TAP = 9, c"tap", 0o644;
     TAKEOVER = 10, c"takeover", 0o200;
+    RETAIN_KB = 11, c"retain_kb", 0o644;
+    RETAIN_TOTAL_MB = 12, c"retain_total_mb", 0o644;
 }
 
 /// A node with everything that calls it. Dropped from the top: the callers go first.
@@ -96,6 +99,8 @@ struct Plan {
     key: Option<KeyBytes>,
     interval_ms: u32,
     misses: u32,
+    retain_kb: u32,
+    retain_total_mb: u32,
     epoch: u32,
     running: Option<Running>,
 }
@@ -179,6 +184,7 @@ impl Shared {
             peer,
             key: Key::new(key.as_bytes()),
             timing: plan.timing(),
+            budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
         };
         #[cfg(sttcp_plant)]
         crate::sys::plant::spring().map_err(Why::Start)?;
@@ -235,6 +241,14 @@ impl Shared {
                 plan.misses = config::number(text, 2, 100)?;
                 self.retime(&plan);
             }
+            RETAIN_KB => {
+                plan.retain_kb = config::number(text, 0, 1 << 20)?;
+                self.limit(&plan);
+            }
+            RETAIN_TOTAL_MB => {
+                plan.retain_total_mb = config::number(text, 0, 1 << 20)?;
+                self.limit(&plan);
+            }
             TAP if text == "l2" => {}
             TAP => return Err(Refusal::UnknownWord.into()),
             TAKEOVER => {
@@ -247,6 +261,15 @@ impl Shared {
             _ => {}
         }
         Ok(())
+    }
+
+    fn limit(&self, plan: &Plan) {
+        if let Some(running) = &plan.running {
+            running
+                .node
+                .budget
+                .set(plan.retain_kb, plan.retain_total_mb);
+        }
     }
 
     fn retime(&self, plan: &Plan) {
@@ -295,6 +318,8 @@ impl Control for Shared {
             INTERVAL => write!(out, "{}", plan.interval_ms),
             MISSES => write!(out, "{}", plan.misses),
             TAP => out.write_str("l2"),
+            RETAIN_KB => write!(out, "{}", plan.retain_kb),
+            RETAIN_TOTAL_MB => write!(out, "{}", plan.retain_total_mb),
             _ => Ok(()),
         };
         written.map_err(|_| EINVAL)
@@ -352,6 +377,8 @@ impl PerNet for Namespace {
             key: None,
             interval_ms: 50,
             misses: 3,
+            retain_kb: 4096,
+            retain_total_mb: 256,
             epoch: 0,
             running: None,
         };

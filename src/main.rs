@@ -12,6 +12,7 @@ mod node;
 mod peer;
 mod receive;
 mod report;
+mod retention;
 mod send;
 #[allow(unsafe_code)]
 mod sys;

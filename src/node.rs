@@ -5,7 +5,7 @@
 use crate::engine::config::Services;
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
-use crate::engine::emit::{emit, MAX_PACKET};
+use crate::engine::emit::{emit, emit_header, MAX_PACKET};
 use crate::engine::message::{Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Role, State};
 use crate::engine::primary;
@@ -14,6 +14,7 @@ use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
 use crate::engine::wire::{Flags, Flow, Segment};
 use crate::peer::Outbox;
+use crate::retention::Budget;
 use crate::sys::bh::{new_bh_lock, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::hmac::Key;
@@ -78,6 +79,7 @@ pub(crate) struct Node {
     pub(crate) key: Key,
     pub(crate) counters: Arc<Counters>,
     pub(crate) table: Pin<KVBox<Table>>,
+    pub(crate) budget: Arc<Budget>,
     /// Protocol state of the node; held for a few instructions, for each datagram and each timer tick.
     #[pin]
     pub(crate) engine: BhLock<Engine>,
@@ -105,6 +107,7 @@ pub(crate) struct Settings {
     pub(crate) peer: SocketAddr,
     pub(crate) key: Key,
     pub(crate) timing: Timing,
+    pub(crate) budget: Budget,
 }
 
 /// The monotonic clock. Any context.
@@ -122,6 +125,7 @@ impl Node {
             peer,
             key,
             timing,
+            budget,
         } = settings;
         let seed = key.tag(&[b"sttcp table"]);
         let table = Table::new(
@@ -129,6 +133,8 @@ impl Node {
                 .map_or(0, |bytes| u32::from_be_bytes(*bytes)),
             clock::random_u64() as u32,
         )?;
+        fail::at(Site::Node)?;
+        let budget = Arc::new(budget, GFP_KERNEL)?;
         fail::at(Site::Node)?;
         let engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         Arc::pin_init(
@@ -139,6 +145,7 @@ impl Node {
                 key,
                 counters,
                 table,
+                budget,
                 engine <- new_bh_lock!(engine, "sttcp_engine"),
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
                 speaks: Atomic::new(u32::from(role == Role::Primary)),
@@ -209,10 +216,24 @@ impl Node {
         if segment.flags.contains(Flags::RST) {
             self.count(Counter::ResetsInjected);
         }
+        self.inject_bytes(flow, segment, &[], ifindex)
+    }
+
+    /// The same with a payload, of `segment.payload_len` bytes.
+    pub(crate) fn inject_bytes(
+        &self,
+        flow: &Flow,
+        segment: &Segment,
+        payload: &[u8],
+        ifindex: u32,
+    ) -> bool {
         let mut packet = [0; MAX_PACKET];
-        let done = emit(&mut packet, flow.client, flow.service, segment)
+        let done = emit_header(&mut packet, flow.client, flow.service, segment, payload)
             .map_err(|_| EINVAL)
-            .and_then(|len| SkBuff::alloc(&[packet.get(..len).unwrap_or(&[])], Site::Inject))
+            .and_then(|len| {
+                let header = packet.get(..len).unwrap_or(&[]);
+                SkBuff::alloc(&[header, payload], Site::Inject)
+            })
             .and_then(|skb| skb.inject(self.net, ifindex));
         self.emitted(done)
     }
@@ -231,6 +252,15 @@ impl Node {
         }
         if let Some(record) = &actions.record {
             self.tell(record);
+        }
+        if let Some(end) = actions.release_retained {
+            entry.retained.release(end);
+        }
+        if !entry.side.retains() && entry.retained.bytes() > 0 {
+            entry.retained.clear();
+        }
+        if let (Some(id), Some(span)) = (entry.side.id(), &actions.resend) {
+            self.resend(&entry.retained, id, span);
         }
         if actions.clear_queue {
             entry.queue.clear();

@@ -4,7 +4,7 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::{
-    records, split_tag, BadMessage, Batch, Gone, Header, Kind as Datagram, Open, Record,
+    records, split_tag, BadMessage, Batch, Bytes, Gone, Header, Kind as Datagram, Open, Record,
     MAX_DATAGRAM,
 };
 use crate::engine::node::Role;
@@ -147,6 +147,26 @@ impl Node {
         }
     }
 
+    /// The primary sends bytes that the tap may have lost. Softirq.
+    fn on_bytes(&self, bytes: &Bytes<'_>) {
+        let Some(mut bucket) = self.table.lock_id(bytes.id) else {
+            return;
+        };
+        let Some(entry) = bucket.find_id(bytes.id) else {
+            return self.tell(&side::unknown_bytes(bytes));
+        };
+        let (segment, answer) = entry.side.on_bytes(bytes);
+        if let Some(segment) = segment {
+            self.count(Counter::BytesInjected);
+            if !self.inject_bytes(&entry.flow, &segment, bytes.payload, entry.ifindex) {
+                entry.side.not_injected();
+            }
+        }
+        if let Some(answer) = &answer {
+            self.tell(answer);
+        }
+    }
+
     /// The primary has a new connection. Softirq.
     fn on_open(&self, open: &Open) {
         if !self.services.covers(&open.flow.service) {
@@ -208,13 +228,23 @@ impl Receive for Node {
             Ok(None) => {}
         }
         self.count(Counter::PeerReceived);
-        if header.kind == Datagram::Records && self.joined() {
-            for record in records(body) {
-                match record {
-                    Ok(record) => self.on_record(&record),
-                    Err(_) => self.count(Counter::PeerBadMessage),
+        if !self.joined() {
+            return;
+        }
+        match header.kind {
+            Datagram::Records => {
+                for record in records(body) {
+                    match record {
+                        Ok(record) => self.on_record(&record),
+                        Err(_) => self.count(Counter::PeerBadMessage),
+                    }
                 }
             }
+            Datagram::Bytes => match Bytes::parse(body) {
+                Ok(bytes) if !self.speaks() => self.on_bytes(&bytes),
+                _ => self.count(Counter::PeerBadMessage),
+            },
+            Datagram::Heartbeat | Datagram::Leave => {}
         }
     }
 

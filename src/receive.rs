@@ -210,6 +210,9 @@ impl Node {
         segment: &Segment,
     ) -> (Verdict, bool) {
         let (inbound, actions) = entry.side.on_client(segment, self.joined(), now());
+        if actions.retain {
+            self.retain(entry, &skb, segment);
+        }
         let verdict = match inbound {
             Inbound::Pass(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
             Inbound::Pass(_) => self.drop_for_memory(skb),

@@ -56,6 +56,9 @@ impl Report<CONNECTIONS> for Shared {
                 out,
                 "{client} {service} {state} lag_in={lag_in} lag_out={lag_out} held={held}"
             );
+            if entry.retained.bytes() > 0 {
+                seq_print!(out, " retained={}", entry.retained.bytes());
+            }
             if let Some(why) = reason {
                 seq_print!(out, " reason={}", why.name());
             }

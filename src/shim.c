@@ -38,6 +38,11 @@ struct sk_buff *sttcp_alloc_skb(unsigned int size)
 	return skb;
 }
 
+struct sk_buff *sttcp_skb_clone(struct sk_buff *skb)
+{
+	return skb_clone(skb, GFP_ATOMIC);
+}
+
 bool sttcp_pskb_may_pull(struct sk_buff *skb, unsigned int len)
 {
 	return pskb_may_pull(skb, len);

@@ -22,6 +22,7 @@ struct proc_dir_entry *sttcp_proc_net(const struct net *net);
 
 /* Packets. Any context, for their owner. */
 struct sk_buff *sttcp_alloc_skb(unsigned int size);
+struct sk_buff *sttcp_skb_clone(struct sk_buff *skb);
 bool sttcp_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 void sttcp_skb_set_pkt_type(struct sk_buff *skb, u8 type);
 void sttcp_skb_set_ignore_df(struct sk_buff *skb);

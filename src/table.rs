@@ -8,6 +8,7 @@
 use crate::engine::primary::ConnectionId;
 use crate::engine::side::Side;
 use crate::engine::wire::Flow;
+use crate::retention::Retained;
 use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::skb::SkbQueue;
@@ -29,6 +30,8 @@ pub(crate) struct Entry {
     pub(crate) side: Side,
     /// Client segments until the shadow is ready, then held output.
     pub(crate) queue: SkbQueue,
+    /// On a primary, client segments that the backup may have missed.
+    pub(crate) retained: Retained,
     /// The device that the client's packets come from.
     pub(crate) ifindex: u32,
     next: Option<KBox<Entry>>,
@@ -81,6 +84,7 @@ impl Bucket {
                 flow,
                 side,
                 queue: SkbQueue::new(),
+                retained: Retained::new(),
                 ifindex,
                 next: None,
             },

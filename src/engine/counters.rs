@@ -85,6 +85,16 @@ counters! {
     AcksReleased => "acks_released",
     /// Acknowledgements said again to a client that repeated its last bytes when the socket was gone (primary).
     LastAcksRepeated => "last_acks_repeated",
+    /// Client segments not kept for the backup: the limit of their connection or of the host was reached (primary).
+    RetainOverflow => "retain_overflow",
+    /// Gaps in what the tap showed for which the backup asked and was sent bytes (primary).
+    GapsRepaired => "gaps_repaired",
+    /// Times the backup was sent bytes because it had not taken them in time (primary).
+    TailsRepaired => "tails_repaired",
+    /// Datagrams with a client's bytes sent to the backup (primary).
+    BytesSent => "bytes_sent",
+    /// Datagrams with a client's bytes given to the shadow (backup).
+    BytesInjected => "bytes_injected",
     /// Resets not sent: they answered what a client repeated because its acknowledgement was held back (primary).
     ResetsWithheld => "resets_withheld",
     /// Shadows opened (backup).

@@ -16,12 +16,13 @@
 //! | 16 | 8 | session of the receiver as the sender knows it, or 0 |
 //! | 24 | 8 | sequence number, from 1 in each session |
 //!
-//! The body of [`Kind::Records`] is a row of records, each a type byte and that type's fields; the other bodies are empty.
+//! The body of [`Kind::Records`] is a row of records, each a type byte and that type's fields. That of [`Kind::Bytes`] is a connection's name
+//! (8 bytes), a sequence number (4), flags (1), and a client's bytes from there on. The other bodies are empty.
 
 use super::node::Role;
 use super::primary::ConnectionId;
 use super::seq::SeqNumber;
-use super::wire::{Endpoint, Flow};
+use super::wire::{Endpoint, Flags, Flow, Segment};
 use core::net::Ipv6Addr;
 
 /// The version of the protocol.
@@ -37,6 +38,11 @@ pub const MAX_BODY: usize = MAX_DATAGRAM - HEADER_LEN - TAG_LEN;
 /// Room for the longest record, its type byte included: an `Open` takes 68 bytes.
 pub const MAX_RECORD: usize = 88;
 
+/// Bytes of what stands before the client's bytes in the body of [`Kind::Bytes`].
+const BYTES_HEADER: usize = 13;
+/// Most bytes of a client in one datagram.
+pub const MAX_BYTES: usize = MAX_BODY - BYTES_HEADER;
+
 /// The type of a datagram.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -46,6 +52,8 @@ pub enum Kind {
     Records,
     /// The sender stops by order; it has not failed.
     Leave,
+    /// A client's bytes that the backup lacks.
+    Bytes,
 }
 
 /// A datagram's header.
@@ -85,6 +93,7 @@ impl Header {
             Kind::Heartbeat => 1,
             Kind::Records => 2,
             Kind::Leave => 3,
+            Kind::Bytes => 4,
         };
         let role = match self.role {
             Role::Primary => 1,
@@ -111,6 +120,7 @@ impl Header {
                 1 => Kind::Heartbeat,
                 2 => Kind::Records,
                 3 => Kind::Leave,
+                4 => Kind::Bytes,
                 _ => return Err(BadMessage::Content),
             },
             role: match role {
@@ -197,6 +207,100 @@ pub enum Record {
     Progress(Progress),
     /// Backup to primary: there is no shadow.
     Gone(ConnectionId, Gone),
+    /// Backup to primary: the tap did not show these bytes of the client.
+    Missing(ConnectionId, Span),
+}
+
+/// A part of a client's stream, client's numbers. A FIN is its last byte.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Its first byte.
+    pub start: SeqNumber,
+    /// What follows its last byte.
+    pub end: SeqNumber,
+}
+
+/// What a copy of a client's segment has of a [`Span`], from the span's start on.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Where in the segment's payload it begins.
+    pub offset: u32,
+    /// How many bytes it has, [`MAX_BYTES`] at most.
+    pub len: u32,
+    /// Whether the FIN follows them.
+    pub fin: bool,
+    /// What is left of the span.
+    pub rest: Span,
+}
+
+impl Span {
+    /// What `copy` has of this span, if it has its start.
+    pub fn piece(&self, copy: &Segment) -> Option<Piece> {
+        if self.start < copy.seq || self.start >= copy.end() || self.start >= self.end {
+            return None;
+        }
+        let offset = self.start.since(copy.seq) as u32;
+        let len = copy
+            .payload_len
+            .saturating_sub(offset)
+            .min(self.end.since(self.start) as u32)
+            .min(MAX_BYTES as u32);
+        let last = self.start + len;
+        let fin = copy.flags.contains(Flags::FIN) && last < self.end && last + 1 == copy.end();
+        Some(Piece {
+            offset,
+            len,
+            fin,
+            rest: Span {
+                start: last + u32::from(fin),
+                end: self.end,
+            },
+        })
+        .filter(|piece| piece.rest.start > self.start)
+    }
+}
+
+/// Primary to backup: bytes of a client.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Bytes<'a> {
+    /// The connection.
+    pub id: ConnectionId,
+    /// The first byte's place, client's numbers.
+    pub seq: SeqNumber,
+    /// Whether the client's FIN follows them.
+    pub fin: bool,
+    /// The bytes, [`MAX_BYTES`] at most.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Bytes<'a> {
+    /// Writes what stands before the bytes.
+    pub fn emit(&self) -> [u8; BYTES_HEADER] {
+        let mut bytes = [0; BYTES_HEADER];
+        let mut out = Writer { rest: &mut bytes };
+        out.put(&self.id.0.to_be_bytes());
+        out.put(&self.seq.raw().to_be_bytes());
+        out.put(&[u8::from(self.fin)]);
+        bytes
+    }
+
+    /// Reads the body of a datagram of [`Kind::Bytes`].
+    pub fn parse(body: &'a [u8]) -> Result<Self, BadMessage> {
+        let mut reader = Reader { rest: body };
+        let mut read = || Some((reader.u64()?, reader.seq()?, reader.take()?));
+        let (id, seq, flags) = read().ok_or(BadMessage::Length)?;
+        let fin = match flags {
+            [0] => false,
+            [1] => true,
+            _ => return Err(BadMessage::Content),
+        };
+        Ok(Self {
+            id: ConnectionId(id),
+            seq,
+            fin,
+            payload: reader.rest,
+        })
+    }
 }
 
 impl Record {
@@ -205,7 +309,10 @@ impl Record {
         match self {
             Record::Open(open) => open.id,
             Record::Progress(progress) => progress.id,
-            Record::Close(id, _) | Record::Query(id) | Record::Gone(id, _) => *id,
+            Record::Close(id, _)
+            | Record::Query(id)
+            | Record::Gone(id, _)
+            | Record::Missing(id, _) => *id,
         }
     }
 
@@ -213,7 +320,7 @@ impl Record {
     pub fn recipient(&self) -> Role {
         match self {
             Record::Open(_) | Record::Close(..) | Record::Query(_) => Role::Backup,
-            Record::Progress(_) | Record::Gone(..) => Role::Primary,
+            Record::Progress(_) | Record::Gone(..) | Record::Missing(..) => Role::Primary,
         }
     }
 }
@@ -236,6 +343,7 @@ const CLOSE: u8 = 2;
 const QUERY: u8 = 3;
 const PROGRESS: u8 = 4;
 const GONE: u8 = 5;
+const MISSING: u8 = 6;
 
 const HAS_WINDOW_SCALE: u8 = 1;
 const HAS_SACK: u8 = 2;
@@ -301,6 +409,12 @@ impl Record {
                     Gone::Ended => 4,
                 }]);
             }
+            Record::Missing(id, span) => {
+                out.put(&[MISSING]);
+                out.put(&id.0.to_be_bytes());
+                out.put(&span.start.raw().to_be_bytes());
+                out.put(&span.end.raw().to_be_bytes());
+            }
         }
         let left = out.rest.len();
         (bytes, MAX_RECORD.saturating_sub(left))
@@ -363,6 +477,13 @@ impl Record {
                     [3] => Gone::NoMemory,
                     [4] => Gone::Ended,
                     _ => return None,
+                },
+            ),
+            MISSING => Record::Missing(
+                id,
+                Span {
+                    start: reader.seq()?,
+                    end: reader.seq()?,
                 },
             ),
             _ => return None,

@@ -25,7 +25,7 @@
 //! Sequence numbers here are the client's for what the client sends and the primary's for what the server sends: those on the wire.
 
 use super::counters::Counter;
-use super::message::{Close, Gone, Open, Progress, Record};
+use super::message::{Close, Gone, Open, Progress, Record, Span};
 use super::plant::{planted, unless, Plant};
 use super::rewrite::{Blank, Rewrite};
 use super::seq::SeqNumber;
@@ -41,6 +41,12 @@ pub struct ConnectionId(pub u64);
 
 /// How long an `Open`, `Query` or `Close` waits for its answer before it is sent again.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// How long the backup may take with bytes of the client before they are sent to it, in case the tap lost them; then twice as long each time.
+const REPAIR_AFTER: Duration = Duration::from_millis(5);
+
+/// How many bytes are sent to the backup at a time.
+const REPAIR: u32 = 16 << 10;
 
 /// What a window must open by to be worth telling: about a segment, as in silly window avoidance (RFC 9293, section 3.8.6.2).
 pub(super) const WORTH: i32 = 1460;
@@ -126,6 +132,12 @@ pub struct Actions {
     pub record: Option<Record>,
     /// Send this segment from the service to the client.
     pub send: Option<Segment>,
+    /// Keep a copy of the client's segment.
+    pub retain: bool,
+    /// Free the copies that end here or before.
+    pub release: Option<SeqNumber>,
+    /// Send these bytes of the client to the backup, as far as there are copies.
+    pub resend: Option<Span>,
     /// Count this.
     pub count: Option<Counter>,
     /// Ask the kernel for its socket, and call [`Connection::on_socket`].
@@ -165,6 +177,11 @@ pub struct Connection {
     shadow_snd: SeqNumber,
     /// The right edge of the shadow's window.
     shadow_edge: SeqNumber,
+    /// The client's clock as of the latest segment in order, if both sides use timestamps (RFC 7323, `TS.Recent`).
+    client_clock: Option<u32>,
+    /// The end of what was sent to the backup again, and of what is to be.
+    repaired: SeqNumber,
+    repair_to: SeqNumber,
     /// The end of what the server has sent.
     snd_nxt: SeqNumber,
     /// The highest acknowledgement of the client.
@@ -226,6 +243,9 @@ impl Connection {
             shadow_rcv: next,
             shadow_snd: SeqNumber::default(),
             shadow_edge: next,
+            client_clock: None,
+            repaired: next,
+            repair_to: next,
             snd_nxt: SeqNumber::default(),
             snd_una: SeqNumber::default(),
             edge: next,
@@ -261,6 +281,11 @@ impl Connection {
     /// Server bytes that were sent here and not by the shadow.
     pub fn lag_out(&self) -> u32 {
         ahead(self.snd_nxt, self.shadow_snd)
+    }
+
+    /// Whether copies of the client's segments are of use.
+    pub fn retains(&self) -> bool {
+        matches!(self.state, State::Opening | State::Protected)
     }
 
     fn gated(&self) -> bool {
@@ -309,6 +334,12 @@ impl Connection {
         if self.server_fin.is_some_and(|fin| self.snd_una >= fin) {
             self.release(&mut actions, now);
         }
+        // Urgent data would come out of the backup's copy in the stream (RFC 6093).
+        actions.retain = self.is_current(segment)
+            && self.retains()
+            && segment.end() > self.shadow_rcv
+            && !segment.is_empty()
+            && !segment.flags.contains(Flags::URG);
         self.check_end(now);
         actions
     }
@@ -323,6 +354,22 @@ impl Connection {
             && segment.seq <= self.edge
             && segment.ack >= oldest
             && segment.ack <= self.snd_nxt
+    }
+
+    /// Whether the segment is none of an earlier time (RFC 7323, section 5.3). The stack drops those, and a copy of one would give the backup bytes
+    /// that the primary has not taken.
+    fn is_current(&mut self, segment: &Segment) -> bool {
+        let Some(recent) = self.client_clock else {
+            return true;
+        };
+        let Some(timestamps) = segment.options.timestamps else {
+            return false;
+        };
+        let age = recent.wrapping_sub(timestamps.tsval) as i32;
+        if age < 0 && segment.seq <= self.rcv_nxt {
+            self.client_clock = Some(timestamps.tsval);
+        }
+        age <= 0
     }
 
     /// The server's SYN-ACK.
@@ -345,6 +392,7 @@ impl Connection {
             (Some(client), Some(primary)) => Some((client, primary.tsval)),
             _ => None,
         };
+        self.client_clock = self.timestamps.map(|(client, _)| client);
         self.last_timestamps = options.timestamps;
         self.syn_ack_at = Some(now);
         self.edge = syn_ack.ack + u32::from(syn_ack.window);
@@ -422,15 +470,54 @@ impl Connection {
                 return actions;
             }
         }
-        if progress.rcv_nxt > self.shadow_rcv || progress.edge > self.shadow_edge {
-            self.shadow_rcv = self.shadow_rcv.max(progress.rcv_nxt);
+        if progress.rcv_nxt > self.shadow_rcv {
+            self.shadow_rcv = progress.rcv_nxt;
+            actions.release = Some(self.shadow_rcv);
+            self.waiting_since = None;
+            if self.shadow_rcv >= self.repaired {
+                // What was sent has arrived: on with the rest.
+                actions.resend = self.repair(self.shadow_rcv, self.repair_to);
+            }
+        }
+        if progress.edge > self.shadow_edge {
             self.shadow_edge = self.shadow_edge.max(progress.edge);
             self.waiting_since = None;
-            self.retry = RETRY;
+        }
+        if self.waiting_since.is_none() {
+            self.retry = REPAIR_AFTER;
         }
         self.shadow_snd = self.shadow_snd.max(progress.snd_nxt);
         self.release(&mut actions, now);
         actions
+    }
+
+    /// The tap did not show these bytes to the backup.
+    pub fn on_missing(&mut self, span: &Span) -> Actions {
+        let resend = if self.state == State::Protected {
+            self.repair(span.start, span.end)
+        } else {
+            None
+        };
+        Actions {
+            resend,
+            count: resend.is_some().then_some(Counter::GapsRepaired),
+            ..Actions::default()
+        }
+    }
+
+    /// What to send to the backup of `start` to `end`: what the stack has accepted and the shadow has not.
+    fn repair(&mut self, start: SeqNumber, end: SeqNumber) -> Option<Span> {
+        let (start, end) = (start.max(self.shadow_rcv), end.min(self.rcv_nxt));
+        if start >= end {
+            return None;
+        }
+        let span = Span {
+            start,
+            end: end.min(start + REPAIR),
+        };
+        self.repaired = span.end;
+        self.repair_to = end;
+        Some(span)
     }
 
     /// The backup has no shadow of this connection, or none any longer.
@@ -529,7 +616,11 @@ impl Connection {
                 _ if waited >= STALL_TIMEOUT => {
                     return self.leave(Counter::UnprotectedStalled, now)
                 }
-                _ => Record::Query(self.id),
+                _ => {
+                    actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
+                    actions.count = actions.resend.map(|_| Counter::TailsRepaired);
+                    Record::Query(self.id)
+                }
             });
         }
         if self.check_at.is_some_and(|at| now >= at) {

@@ -9,7 +9,7 @@
 //! Injected segments are made in the client's view, and pass [`Shadow::on_client`] like any segment of the client.
 
 use super::counters::Counter;
-use super::message::{Close, Gone, Open, Progress, Record};
+use super::message::{Bytes, Close, Gone, Open, Progress, Record, Span};
 use super::plant::{planted, unless, Plant};
 use super::primary::{ConnectionId, Socket, WORTH};
 use super::rewrite::{Rewrite, SackRewrite};
@@ -323,6 +323,11 @@ impl Shadow {
         if !segment.is_empty() {
             self.client_data_at = Some(now);
         }
+        if segment.seq > self.client_nxt && !self.speaking && self.state == State::Established {
+            // By what was seen and not by what the socket has taken: in-order segments may lie in its backlog.
+            let (start, end) = (self.client_nxt, segment.seq);
+            actions.record = Some(Record::Missing(self.id, Span { start, end }));
+        }
         self.client_nxt = self.client_nxt.max(segment.end());
         self.client_fin |= segment.flags.contains(Flags::FIN);
         if let Some(timestamps) = segment.options.timestamps {
@@ -576,6 +581,24 @@ impl Shadow {
             }
             State::Doomed => Some(Record::Gone(self.id, Gone::Ended)),
         }
+    }
+
+    /// The primary sends bytes of the client that the tap may have lost: what to inject with them as payload, or else to answer.
+    pub fn on_bytes(&mut self, bytes: &Bytes<'_>) -> (Option<Segment>, Option<Record>) {
+        let fin = if bytes.fin { Flags::FIN } else { Flags::NONE };
+        let segment = Segment {
+            seq: bytes.seq,
+            payload_len: bytes.payload.len() as u32,
+            ..self.client_segment(Flags::PSH | fin)
+        };
+        if self.speaking || !self.is_ready() {
+            // Nobody asks any more; or they will be sent again.
+            return (None, None);
+        }
+        if self.state == State::Doomed || segment.end() <= self.rcv_nxt {
+            return (None, self.on_query());
+        }
+        (Some(segment), None)
     }
 
     /// The primary says that the connection is over, or goes on alone.

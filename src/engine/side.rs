@@ -6,7 +6,7 @@
 //! the server, a record of the peer, a time, a change of role. It carries out the [`Actions`] that come back, from the first field to the last.
 
 use super::counters::Counter;
-use super::message::{Close, Gone, Open, Record};
+use super::message::{Bytes, Close, Gone, Open, Record, Span};
 use super::primary::{self, Connection, ConnectionId, Socket};
 use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
@@ -49,8 +49,14 @@ pub enum Outbound {
 pub struct Actions {
     /// Count these.
     pub counts: [Option<Counter>; 2],
+    /// Keep a copy of the client's segment that this is about.
+    pub retain: bool,
     /// Tell the peer.
     pub record: Option<Record>,
+    /// Free the copies that end here or before, in the client's numbers.
+    pub release_retained: Option<SeqNumber>,
+    /// Send the peer these bytes of the client, as far as there are copies.
+    pub resend: Option<Span>,
     /// Free what is queued.
     pub clear_queue: bool,
     /// Give this to the local stack as the client's. [`Side::not_injected`] hears of it if there is no memory for it.
@@ -96,7 +102,10 @@ impl From<primary::Actions> for Actions {
     fn from(actions: primary::Actions) -> Self {
         Self {
             counts: [actions.count, actions.send.map(|_| Counter::AcksReleased)],
+            retain: actions.retain,
             record: actions.record,
+            release_retained: actions.release,
+            resend: actions.resend,
             send: actions.send,
             remove: actions.remove,
             check_socket: actions.check_socket,
@@ -182,8 +191,16 @@ pub fn unknown(record: &Record) -> Option<Record> {
             Some(Record::Gone(*id, Gone::Ended))
         }
         Record::Progress(progress) => Some(Record::Close(progress.id, Close::Ended)),
-        Record::Open(_) | Record::Close(_, Close::Ended) | Record::Gone(..) => None,
+        Record::Open(_)
+        | Record::Close(_, Close::Ended)
+        | Record::Gone(..)
+        | Record::Missing(..) => None,
     }
+}
+
+/// The answer to bytes for a connection that there is not here.
+pub fn unknown_bytes(bytes: &Bytes<'_>) -> Record {
+    Record::Gone(bytes.id, Gone::Ended)
 }
 
 impl Side {
@@ -218,6 +235,11 @@ impl Side {
     /// Whether it is a shadow that speaks, and lives by translation.
     pub fn is_migrated(&self) -> bool {
         matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
+    }
+
+    /// Whether copies of the client's segments are of use.
+    pub fn retains(&self) -> bool {
+        matches!(self, Side::Primary(connection) if connection.retains())
     }
 
     /// A client's segment, but for a SYN that the primary receives. `joined`: the peer is there.
@@ -329,10 +351,21 @@ impl Side {
             (Record::Progress(progress), Side::Primary(connection)) => {
                 connection.on_progress(progress, now).into()
             }
+            (Record::Missing(_, span), Side::Primary(connection)) => {
+                connection.on_missing(span).into()
+            }
             (Record::Gone(_, why), Side::Primary(connection)) => {
                 connection.on_gone(*why, now).into()
             }
             _ => Actions::default(),
+        }
+    }
+
+    /// The primary sends bytes of the client: what to inject with them as payload, and what to answer.
+    pub fn on_bytes(&mut self, bytes: &Bytes<'_>) -> (Option<Segment>, Option<Record>) {
+        match self {
+            Side::Shadow(shadow) => shadow.on_bytes(bytes),
+            Side::Primary(_) | Side::Pending(_) => (None, None),
         }
     }
 

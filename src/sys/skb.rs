@@ -302,6 +302,40 @@ impl SkBuff {
         to_result(unsafe { bindings::sttcp_skb_orphan_frags_rx(skb) })
     }
 
+    /// Another packet with the same bytes, which the two share, fit to be kept for long. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn share(&self) -> Result<Self> {
+        fail::at(Site::Hold)?;
+        // SAFETY: Our packet. It is only read.
+        let skb = unsafe { bindings::sttcp_skb_clone(self.as_ptr()) };
+        // INVARIANT: Just made.
+        let mut skb = Self(NonNull::new(skb).ok_or(ENOMEM)?);
+        skb.prepare_hold()?;
+        Ok(skb)
+    }
+
+    /// The memory that the packet takes, in bytes, its share of the payload's pages included.
+    pub(crate) fn truesize(&self) -> u32 {
+        self.raw().truesize
+    }
+
+    /// Copies the bytes from `offset` on, which counts from the network header. Whether there are so
+    /// many.
+    pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> bool {
+        let Some(offset) = self.network_offset().map(|start| start + offset) else {
+            return false;
+        };
+        let (offset, len) = (offset as i32, to.len() as i32);
+        // SAFETY: Our packet. It is only read, and the function checks that it is long enough; `to`
+        // has `len` bytes.
+        let error =
+            unsafe { bindings::skb_copy_bits(self.as_ptr(), offset, to.as_mut_ptr().cast(), len) };
+        error == 0
+    }
+
     fn set_dev(&mut self, dev: *mut bindings::net_device) {
         self.raw_mut()
             .__bindgen_anon_1
@@ -489,10 +523,12 @@ pub(crate) struct Tag {
 ///
 /// `head` is the first of `len` packets that the queue owns, chained by `next` up to `tail`, whose
 /// `next` is null. Both are null if `len` is zero. Each packet's `cb` begins with its [`Tag`].
+/// `truesize` is the sum of theirs.
 pub(crate) struct SkbQueue {
     head: *mut bindings::sk_buff,
     tail: *mut bindings::sk_buff,
     len: usize,
+    truesize: u64,
 }
 
 // SAFETY: Any CPU. The queue owns its packets, and packets are `Send`.
@@ -515,6 +551,7 @@ impl SkbQueue {
             head: ptr::null_mut(),
             tail: ptr::null_mut(),
             len: 0,
+            truesize: 0,
         }
     }
 
@@ -526,6 +563,11 @@ impl SkbQueue {
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The memory that the packets take, in bytes.
+    pub(crate) fn truesize(&self) -> u64 {
+        self.truesize
     }
 
     /// The field that chains a packet to the next.
@@ -591,12 +633,14 @@ impl SkbQueue {
         self.len -= 1;
         // SAFETY: Our queue. The packet was in it, and is no longer.
         let mut skb = unsafe { SkBuff::from_raw(skb) };
+        self.truesize -= u64::from(skb.truesize());
         skb.clear_cb();
         Some((skb, tag))
     }
 
     /// Appends a packet.
     pub(crate) fn push_back(&mut self, skb: SkBuff, tag: Tag) {
+        self.truesize += u64::from(skb.truesize());
         let skb = skb.into_raw().as_ptr();
         // SAFETY: Our packet.
         unsafe { *Self::tag(skb) = tag };
@@ -633,6 +677,23 @@ impl SkbQueue {
         }
     }
 
+    /// Shows the packets in their order to `look`, until that returns something.
+    pub(crate) fn find<T>(&self, mut look: impl FnMut(&SkBuff, Tag) -> Option<T>) -> Option<T> {
+        let mut at = self.head;
+        while let Some(raw) = NonNull::new(at) {
+            // SAFETY: Our queue. `at` is a packet of it, and stays there: it is only lent.
+            let skb = ManuallyDrop::new(unsafe { SkBuff::from_raw(raw) });
+            // SAFETY: Our queue. By the type invariant the tag is there.
+            let found = look(&skb, unsafe { *Self::tag(at) });
+            if found.is_some() {
+                return found;
+            }
+            // SAFETY: Our queue. `at` is a packet of it.
+            at = unsafe { *Self::next(at) };
+        }
+        None
+    }
+
     /// Moves all of `other`'s packets to the end of this queue.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if other.is_empty() {
@@ -642,6 +703,7 @@ impl SkbQueue {
         unsafe { *self.link_after(self.tail) = other.head };
         self.tail = other.tail;
         self.len += other.len;
+        self.truesize += other.truesize;
         // INVARIANT: The packets belong to `self` now, and `other` is empty.
         core::mem::forget(core::mem::take(other));
     }

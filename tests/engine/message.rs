@@ -10,8 +10,8 @@ use script::{plain_open, seq, ID};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use sttcp::{
     message::{
-        records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind, Open, Progress, Record,
-        HEADER_LEN, MAX_BODY, MAX_DATAGRAM, MAX_RECORD, TAG_LEN, VERSION,
+        records, split_tag, BadMessage, Batch, Bytes, Close, Gone, Header, Kind, Open, Progress,
+        Record, Span, HEADER_LEN, MAX_BODY, MAX_BYTES, MAX_DATAGRAM, MAX_RECORD, TAG_LEN, VERSION,
     },
     node::Role,
     primary::ConnectionId,
@@ -70,7 +70,7 @@ fn header_refused() {
         (0, 0, BadMessage::Version),
         (0, VERSION + 1, BadMessage::Version),
         (1, 0, BadMessage::Content),
-        (1, 4, BadMessage::Content),
+        (1, 5, BadMessage::Content),
         (2, 0, BadMessage::Content),
         (2, 3, BadMessage::Content),
     ] {
@@ -105,6 +105,10 @@ fn records_byte_for_byte() {
         snd_nxt: seq(0xfafb_fcfd),
         edge: seq(0x0a0c_0000),
     };
+    let missing = Span {
+        start: seq(9),
+        end: seq(0x0a0b_0c0d),
+    };
     for (record, kind, rest) in [
         (Record::Close(ID, Close::Ended), 2, &[1][..]),
         (Record::Close(ID, Close::Unprotected), 2, &[2]),
@@ -120,9 +124,41 @@ fn records_byte_for_byte() {
         (Record::Gone(ID, Gone::Options), 5, &[2]),
         (Record::Gone(ID, Gone::NoMemory), 5, &[3]),
         (Record::Gone(ID, Gone::Ended), 5, &[4]),
+        (
+            Record::Missing(ID, missing),
+            6,
+            &[0, 0, 0, 9, 0x0a, 0x0b, 0x0c, 0x0d],
+        ),
     ] {
         assert_eq!(bytes(&record), [&[kind][..], &id, rest].concat());
     }
+}
+
+#[test]
+fn bytes_of_a_client_byte_for_byte() {
+    let bytes = Bytes {
+        id: ID,
+        seq: seq(0x0a0b_0c0d),
+        fin: true,
+        payload: b"payload",
+    };
+    let mut body = [&bytes.emit()[..], bytes.payload].concat();
+    assert_eq!(
+        body,
+        [
+            &[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef][..],
+            &[0x0a, 0x0b, 0x0c, 0x0d],
+            &[1],
+            b"payload",
+        ]
+        .concat()
+    );
+    assert_eq!(Bytes::parse(&body), Ok(bytes));
+    assert_eq!(Bytes::parse(&body[..12]), Err(BadMessage::Length));
+    assert_eq!(Bytes::parse(&body[..13]).unwrap().payload, b"");
+    body[12] = 2;
+    assert_eq!(Bytes::parse(&body), Err(BadMessage::Content));
+    assert_eq!(body.len() - bytes.payload.len() + MAX_BYTES, MAX_BODY);
 }
 
 #[test]
@@ -272,6 +308,10 @@ fn record() -> impl Strategy<Value = Record> {
             })
         }),
         (id(), gone).prop_map(|(id, why)| Record::Gone(id, why)),
+        (id(), any::<(u32, u32)>()).prop_map(|(id, (start, end))| {
+            let (start, end) = (seq(start), seq(end));
+            Record::Missing(id, Span { start, end })
+        }),
     ]
 }
 
@@ -279,7 +319,8 @@ fn header() -> impl Strategy<Value = Header> {
     let kind = prop_oneof![
         Just(Kind::Heartbeat),
         Just(Kind::Records),
-        Just(Kind::Leave)
+        Just(Kind::Leave),
+        Just(Kind::Bytes)
     ];
     let role = prop_oneof![Just(Role::Primary), Just(Role::Backup)];
     (kind, role, any::<(u32, u64, u64, u64)>()).prop_map(

@@ -8,7 +8,7 @@ mod script;
 use script::{c, flow, linux, ms, p, plain_open, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY};
 use sttcp::{
     counters::Counter,
-    message::{Close, Gone, Open, Progress, Record},
+    message::{Close, Gone, Open, Progress, Record, Span},
     primary::{plain_handshake, Actions, Connection, Socket, State, Verdict},
     rewrite::{Blank, Rewrite},
     seq::SeqNumber,
@@ -92,9 +92,13 @@ fn backup_is_told_when_the_handshake_is_through() {
     assert_eq!(actions.record, Some(Record::Open(plain_open())));
     assert_eq!(connection.state(), State::Opening);
     // Once is enough: the rest is up to the timer.
+    let kept = Actions {
+        retain: true,
+        ..Actions::default()
+    };
     assert_eq!(
         connection.on_client(&seg(c(0), p(0)).data(9), true, ms(1)),
-        Actions::default()
+        kept
     );
 }
 
@@ -304,10 +308,11 @@ fn acknowledgement_waits_for_the_backup() {
 #[test]
 fn shadow_ahead_of_the_primary_changes_nothing() {
     let mut connection = protected();
-    assert_eq!(
-        connection.on_progress(&progress(100, 0), ms(2)),
-        Actions::default()
-    );
+    let released = Actions {
+        release: Some(c(100)),
+        ..Actions::default()
+    };
+    assert_eq!(connection.on_progress(&progress(100, 0), ms(2)), released);
     unchanged(connection.on_server(&seg(p(0), c(100)), ms(3)));
     assert_eq!(connection.lag_in(), 0);
 }
@@ -395,11 +400,115 @@ fn backup_is_asked_while_an_acknowledgement_is_held() {
     let mut connection = protected();
     assert_eq!(connection.poll_at(), None);
     swallowed(connection.on_server(&seg(p(0), c(100)), ms(1000)));
-    assert_eq!(connection.poll_at(), Some(ms(1020)));
-    let actions = connection.poll(ms(1020));
+    assert_eq!(connection.poll_at(), Some(ms(1005)));
+    let actions = connection.poll(ms(1005));
     assert_eq!(actions.record, Some(Record::Query(ID)));
-    connection.on_progress(&progress(100, 0), ms(1021));
+    assert_eq!(connection.poll_at(), Some(ms(1015)));
+    connection.on_progress(&progress(100, 0), ms(1006));
     assert_eq!(connection.poll_at(), None);
+}
+
+#[test]
+fn bytes_of_an_earlier_time_are_not_kept() {
+    let mut connection =
+        Connection::from_syn(ID, flow(), &syn(CLIENT).options(linux(500, 0, 7)), ms(0)).unwrap();
+    connection.on_syn_ack(&syn_ack(PRIMARY).options(linux(9000, 500, 7)), ms(0));
+    let mut keeps = |at: u32, clock: u32| {
+        let segment = seg(c(at), p(0)).data(10).timestamps(clock, 9000);
+        connection.on_client(&segment, true, ms(1)).retain
+    };
+    assert!(keeps(0, 510));
+    assert!(keeps(0, 510));
+    // The stack drops it (PAWS), whoever sent it.
+    assert!(!keeps(0, 509));
+    // What is ahead says nothing of what comes in between.
+    assert!(keeps(20, 530));
+    assert!(keeps(10, 520));
+    let silent = seg(c(0), p(0)).data(10);
+    assert!(!connection.on_client(&silent, true, ms(1)).retain);
+}
+
+fn span(start: u32, end: u32) -> Option<Span> {
+    Some(Span {
+        start: c(start),
+        end: c(end),
+    })
+}
+
+#[test]
+fn client_bytes_are_kept_until_the_shadow_has_them() {
+    let mut connection = protected();
+    let mut keeps = |segment: Segment| connection.on_client(&segment, true, ms(2)).retain;
+    assert!(keeps(seg(c(0), p(0)).data(100)));
+    assert!(keeps(seg(c(100), p(0)).fin()));
+    // Out of order too: it may be what the tap loses.
+    assert!(keeps(seg(c(200), p(0)).data(100)));
+    assert!(!keeps(seg(c(100), p(0))));
+    assert!(!keeps(seg(c(0), p(0)).data(100).flag(Flags::URG)));
+    assert_eq!(
+        connection.on_progress(&progress(100, 0), ms(3)).release,
+        Some(c(100))
+    );
+    assert_eq!(
+        connection.on_progress(&progress(100, 0), ms(3)).release,
+        None
+    );
+    // What it has is not kept again.
+    let repeated = seg(c(0), p(0)).data(100);
+    assert!(!connection.on_client(&repeated, true, ms(4)).retain);
+}
+
+#[test]
+fn plain_tcp_keeps_nothing() {
+    let mut connection = half_open();
+    let data = seg(c(0), p(0)).data(100);
+    assert!(!connection.on_client(&data, false, ms(0)).retain);
+    let mut connection = protected();
+    connection.unprotect(Counter::UnprotectedBackupLost, ms(2));
+    assert!(!connection.on_client(&data, true, ms(3)).retain && !connection.retains());
+}
+
+#[test]
+fn shadow_gets_what_it_misses_as_far_as_it_is_accepted() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(3000), true, ms(2));
+    connection.on_server(&seg(p(0), c(2000)), ms(2));
+    let missing = |from, to| span(from, to).unwrap();
+    let actions = connection.on_missing(&missing(1000, 3000));
+    assert_eq!(actions.resend, span(1000, 2000));
+    assert_eq!(actions.count, Some(Counter::GapsRepaired));
+    // Neither what it says it has, nor what nobody has.
+    connection.on_progress(&progress(1500, 0), ms(3));
+    let actions = connection.on_missing(&missing(1000, 1600));
+    assert_eq!(actions.resend, span(1500, 1600));
+    for (from, to) in [(0, 1000), (2000, 3000), (1600, 1500)] {
+        assert_eq!(
+            connection.on_missing(&missing(from, to)),
+            Actions::default()
+        );
+    }
+}
+
+#[test]
+fn lost_tail_is_sent_in_parts() {
+    const PART: u32 = 16 << 10;
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(40_000), true, ms(2));
+    connection.on_server(&seg(p(0), c(40_000)), ms(2));
+    assert_eq!(connection.poll_at(), Some(ms(7)));
+    let actions = connection.poll(ms(7));
+    assert_eq!(actions.resend, span(0, PART));
+    assert_eq!(actions.count, Some(Counter::TailsRepaired));
+    assert_eq!(connection.poll_at(), Some(ms(17)));
+    // Not before all of the part has arrived.
+    let actions = connection.on_progress(&progress(PART - 1, 0), ms(8));
+    assert_eq!(actions.resend, None);
+    let actions = connection.on_progress(&progress(PART, 0), ms(8));
+    assert_eq!(actions.resend, span(PART, 2 * PART));
+    let actions = connection.on_progress(&progress(2 * PART, 0), ms(9));
+    assert_eq!(actions.resend, span(2 * PART, 40_000));
+    let actions = connection.on_progress(&progress(40_000, 0), ms(10));
+    assert_eq!((actions.resend, actions.release), (None, Some(c(40_000))));
 }
 
 #[test]
@@ -731,7 +840,9 @@ fn close_from_both_sides() {
     // The client has the server's FIN: nothing is left to lose, and the socket is gone soon.
     let actions = connection.on_client(&seg(c(1), p(1)), true, ms(4));
     assert_eq!(actions.send, Some(seg(p(1), c(1))));
-    assert_eq!(connection.poll_at(), Some(ms(14)));
+    // The shadow is asked for the FIN meanwhile.
+    assert_eq!(connection.poll_at(), Some(ms(7)));
+    assert!(!connection.poll(ms(7)).check_socket);
     assert!(connection.poll(ms(14)).check_socket);
     assert_eq!(
         connection.on_socket(Socket::Live, ms(20)),

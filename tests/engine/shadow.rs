@@ -10,7 +10,7 @@ use script::{
 };
 use sttcp::{
     counters::Counter,
-    message::{Close, Gone, Open, Progress, Record},
+    message::{Bytes, Close, Gone, Open, Progress, Record, Span},
     primary::{Connection, ConnectionId, Socket},
     rewrite::{Rewrite, SackRewrite},
     seq::{Delta, SeqNumber},
@@ -960,4 +960,72 @@ fn window_of_the_shadow_is_told_when_it_opens() {
     // It has read.
     let (_, actions) = shadow.on_output(&seg(s(0), c(30_000)).window(64_000), ms(4));
     assert_eq!(actions.record, progress_with(30_000, 0, 94_000));
+}
+
+fn bytes(at: u32, payload: &[u8], fin: bool) -> Bytes<'_> {
+    Bytes {
+        id: ID,
+        seq: c(at),
+        fin,
+        payload,
+    }
+}
+
+#[test]
+fn gap_in_what_the_tap_shows_is_asked_for() {
+    let mut shadow = established();
+    let record = |shadow: &mut Shadow, segment| shadow.on_client(&segment, ms(1)).1.record;
+    assert_eq!(record(&mut shadow, seg(c(0), p(0)).data(100)), None);
+    // The socket's owner may be at work: that it has not taken the first says nothing.
+    assert_eq!(record(&mut shadow, seg(c(100), p(0)).data(100)), None);
+    let missing = |from, to| {
+        let (start, end) = (c(from), c(to));
+        Some(Record::Missing(ID, Span { start, end }))
+    };
+    assert_eq!(
+        record(&mut shadow, seg(c(300), p(0)).data(100)),
+        missing(200, 300)
+    );
+    // Once: the primary repeats what does not arrive.
+    assert_eq!(record(&mut shadow, seg(c(400), p(0)).data(100)), None);
+    assert_eq!(record(&mut shadow, seg(c(250), p(0)).data(50)), None);
+    // A bare acknowledgement shows a gap too.
+    assert_eq!(record(&mut shadow, seg(c(600), p(0))), missing(500, 600));
+}
+
+#[test]
+fn bytes_of_the_primary_are_injected_as_the_clients() {
+    let mut shadow = established();
+    shadow.on_client(&seg(c(300), p(0)).data(100), ms(1));
+    let (segment, answer) = shadow.on_bytes(&bytes(0, &[7; 300], false));
+    let segment = segment.unwrap();
+    assert_eq!(
+        (segment.seq, segment.end(), answer),
+        (c(0), c(300), None)
+    );
+    assert!(matches!(
+        shadow.on_client(&segment, ms(2)),
+        (Inbound::Pass(_), Actions { record: None, .. })
+    ));
+    assert!(shadow.on_delivered(c(400), ms(2)).is_some());
+    // What it has is answered and not played again.
+    let (segment, answer) = shadow.on_bytes(&bytes(0, &[7; 300], false));
+    assert_eq!(segment, None);
+    assert!(matches!(answer, Some(Record::Progress(progress)) if progress.rcv_nxt == c(400)));
+    let (segment, _) = shadow.on_bytes(&bytes(400, &[], true));
+    assert_eq!(segment.map(|segment| segment.end()), Some(c(401)));
+}
+
+#[test]
+fn bytes_of_the_primary_come_too_early_or_too_late() {
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    assert_eq!(shadow.on_bytes(&bytes(0, &[7], false)), (None, None));
+    let mut shadow = established();
+    shadow.take_over(ms(5));
+    assert_eq!(shadow.on_bytes(&bytes(0, &[7], false)), (None, None));
+    let mut shadow = established();
+    shadow.doom(ms(5));
+    let (segment, answer) = shadow.on_bytes(&bytes(0, &[7], false));
+    assert_eq!(segment, None);
+    assert_eq!(answer, Some(Record::Gone(ID, Gone::Ended)));
 }

@@ -4,6 +4,7 @@
 
 use sttcp::{
     emit::{emit, MAX_PACKET},
+    message::TAG_LEN,
     seq::SeqNumber,
     wire::{Flow, Packet, Segment},
 };
@@ -17,6 +18,39 @@ pub enum Origin {
     Empty,
     /// From a forger.
     Forged,
+}
+
+impl Origin {
+    /// That of what follows so many bytes later.
+    pub fn skip(self, bytes: u32) -> Self {
+        match self {
+            Origin::Stream(name, place) => Origin::Stream(name, place + bytes),
+            other => other,
+        }
+    }
+
+    /// As the bytes of a tag, of which the model has no other use.
+    pub fn emit(self) -> [u8; TAG_LEN] {
+        let (kind, name, place) = match self {
+            Origin::Stream(name, place) => (0, name.raw(), place),
+            Origin::Empty => (1, 0, 0),
+            Origin::Forged => (2, 0, 0),
+        };
+        let mut tag = [0; TAG_LEN];
+        tag[0] = kind;
+        tag[1..5].copy_from_slice(&name.to_be_bytes());
+        tag[5..9].copy_from_slice(&place.to_be_bytes());
+        tag
+    }
+
+    pub fn parse(tag: &[u8]) -> Self {
+        let number = |at: usize| u32::from_be_bytes(tag[at..at + 4].try_into().unwrap());
+        match tag[0] {
+            0 => Origin::Stream(SeqNumber::new(number(1)), number(5)),
+            1 => Origin::Empty,
+            _ => Origin::Forged,
+        }
+    }
 }
 
 /// A packet: its headers as bytes, its payload as a number of them.

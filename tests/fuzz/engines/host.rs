@@ -14,7 +14,7 @@ use std::{collections::VecDeque, time::Duration};
 use sttcp::{
     counters::Counter,
     detector::Timing,
-    message::{records, Batch, Header, Kind as Datagram, Open, Record, TAG_LEN},
+    message::{records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN},
     node::{Event, Node, Role, State},
     primary::{plain_handshake, Connection, ConnectionId, Socket},
     rewrite::{Checksum, Rewrite},
@@ -38,6 +38,8 @@ pub struct Entry {
     pub side: Side,
     /// Client segments until the shadow is ready, then held output with its end in the primary's numbers.
     pub queue: Vec<(Frame, SeqNumber)>,
+    /// Copies of client segments that the backup may lack.
+    pub retained: Vec<(Segment, Origin)>,
     /// Up to where held output was let go, primary's numbers.
     pub released: Option<SeqNumber>,
     /// The primary's initial number, of a shadow.
@@ -49,6 +51,7 @@ impl Entry {
         Self {
             side,
             queue: vec![],
+            retained: vec![],
             released: None,
             primary_isn: None,
         }
@@ -248,12 +251,21 @@ impl Host {
         if let Some(record) = &actions.record {
             self.tell(record);
         }
+        if let Some(span) = &actions.resend {
+            self.resend(at, span);
+        }
         let injected = actions
             .inject
             .is_none_or(|segment| self.inject(at, &segment));
         let Some(entry) = &mut self.entries[at] else {
             return;
         };
+        if let Some(end) = actions.release_retained {
+            entry.retained.retain(|(segment, _)| segment.end() > end);
+        }
+        if !entry.side.retains() {
+            entry.retained.clear();
+        }
         if actions.clear_queue {
             entry.queue.clear();
         }

@@ -18,8 +18,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 use sttcp::counters::Counter;
 use sttcp::detector::Timing;
-use sttcp::emit::{emit, MAX_PACKET};
-use sttcp::message::{records, Batch, Header, Kind as Datagram, Open, Record, TAG_LEN};
+use sttcp::emit::{emit, emit_header, MAX_PACKET};
+use sttcp::message::{
+    records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN,
+};
 use sttcp::node::{Event, Node, Role, State};
 use sttcp::primary::{self, plain_handshake, ConnectionId, Socket};
 use sttcp::rewrite::{Checksum, Rewrite};
@@ -75,6 +77,8 @@ pub struct Entry {
     pub flow: Flow,
     pub side: Side,
     queue: VecDeque<Kept>,
+    /// Copies of client segments that the backup may lack.
+    retained: Vec<(Segment, Vec<u8>)>,
 }
 
 /// A packet in a queue.
@@ -309,6 +313,9 @@ impl Host {
         }
         let pass = self.with(&flow, |host, entry| {
             let (inbound, actions) = entry.side.on_client(&segment, host.joined, host.instant());
+            if actions.retain {
+                entry.retained.push((segment, packet.clone()));
+            }
             let pass = match inbound {
                 Inbound::Pass(change) => {
                     rewrite(&mut packet, &change);
@@ -514,10 +521,10 @@ impl Host {
         }
     }
 
-    fn inject(&mut self, flow: &Flow, segment: &Segment) {
+    fn inject(&mut self, flow: &Flow, segment: &Segment, payload: &[u8]) {
         let mut packet = [0; MAX_PACKET];
-        match emit(&mut packet, flow.client, flow.service, segment) {
-            Ok(len) => self.backlog.push_back(packet[..len].to_vec()),
+        match emit_header(&mut packet, flow.client, flow.service, segment, payload) {
+            Ok(len) => self.backlog.push_back([&packet[..len], payload].concat()),
             Err(error) => self.fail(format!("cannot emit {segment:?}: {error}")),
         }
     }
@@ -533,6 +540,7 @@ impl Host {
             flow,
             side,
             queue: VecDeque::new(),
+            retained: vec![],
         });
     }
 
@@ -574,11 +582,20 @@ impl Host {
         if let Some(record) = &actions.record {
             self.tell(record);
         }
+        if let Some(end) = actions.release_retained {
+            entry.retained.retain(|(segment, _)| segment.end() > end);
+        }
+        if !entry.side.retains() {
+            entry.retained.clear();
+        }
+        if let Some(span) = &actions.resend {
+            self.resend(entry, span);
+        }
         if actions.clear_queue {
             entry.queue.clear();
         }
         if let Some(segment) = &actions.inject {
-            self.inject(&entry.flow, segment);
+            self.inject(&entry.flow, segment, &[]);
         }
         if actions.release_queue {
             self.backlog
@@ -762,14 +779,66 @@ impl Host {
         }
         self.count(Counter::PeerReceived);
         // The timer looks anew when the next heartbeat is due; the kernel's is armed for what it was.
-        if header.kind == Datagram::Records && self.joined {
-            for record in records(body) {
-                match record {
-                    Ok(record) => self.on_record(&record),
-                    Err(bad) => self.fail(format!("a record cannot be read: {bad:?}")),
+        match header.kind {
+            _ if !self.joined => {}
+            Datagram::Records => {
+                for record in records(body) {
+                    match record {
+                        Ok(record) => self.on_record(&record),
+                        Err(bad) => self.fail(format!("a record cannot be read: {bad:?}")),
+                    }
                 }
             }
+            Datagram::Bytes => match Bytes::parse(body) {
+                Ok(bytes) if !self.speaks => self.on_bytes(&bytes),
+                Ok(_) => self.count(Counter::PeerBadMessage),
+                Err(bad) => self.fail(format!("bytes cannot be read: {bad:?}")),
+            },
+            Datagram::Heartbeat | Datagram::Leave => {}
         }
+    }
+
+    /// Sends the backup what it lacks, as in retention.rs.
+    fn resend(&mut self, entry: &Entry, span: &Span) {
+        let mut span = *span;
+        while span.start < span.end {
+            let mut copies = entry.retained.iter();
+            let found = copies.find_map(|(copy, packet)| Some((span.piece(copy)?, copy, packet)));
+            let (Some((piece, copy, packet)), Some(id)) = (found, entry.side.id()) else {
+                return;
+            };
+            let payload = &packet[packet.len() - copy.payload_len as usize..];
+            let payload = &payload[piece.offset as usize..][..piece.len as usize];
+            let bytes = Bytes {
+                id,
+                seq: span.start,
+                fin: piece.fin,
+                payload,
+            };
+            self.note(|| format!("sends again from {}: {piece:?}", span.start));
+            self.count(Counter::BytesSent);
+            self.send(Datagram::Bytes, &[&bytes.emit()[..], payload].concat());
+            span = piece.rest;
+        }
+    }
+
+    fn on_bytes(&mut self, bytes: &Bytes<'_>) {
+        let id = Some(bytes.id);
+        let flow = self.table.iter().find(|entry| entry.side.id() == id);
+        let Some(flow) = flow.map(|entry| entry.flow) else {
+            return self.tell(&side::unknown_bytes(bytes));
+        };
+        self.with(&flow, |host, entry| {
+            let (segment, answer) = entry.side.on_bytes(bytes);
+            if let Some(segment) = segment {
+                host.count(Counter::BytesInjected);
+                host.inject(&flow, &segment, bytes.payload);
+            }
+            if let Some(answer) = &answer {
+                host.tell(answer);
+            }
+            ((), Actions::default())
+        });
     }
 
     fn on_record(&mut self, record: &Record) {
@@ -804,6 +873,7 @@ impl Host {
                 flow: open.flow,
                 side,
                 queue: heritage.map_or(VecDeque::new(), |entry| entry.queue),
+                retained: vec![],
             });
         }
         self.with(&open.flow, |_, _| ((), opening.actions));

@@ -32,6 +32,60 @@ impl Host {
         self.sent.push(Sent::Datagram(datagram));
     }
 
+    /// Sends the backup what it lacks, as far as there are copies (`src/retention.rs`).
+    pub(super) fn resend(&mut self, at: usize, span: &Span) {
+        let mut span = *span;
+        while span.start < span.end {
+            let Some(entry) = &self.entries[at] else {
+                return;
+            };
+            let Some(id) = entry.side.id() else { return };
+            let mut copies = entry.retained.iter();
+            let Some((piece, origin)) =
+                copies.find_map(|(copy, origin)| Some((span.piece(copy)?, origin)))
+            else {
+                return;
+            };
+            let bytes = Bytes {
+                id,
+                seq: span.start,
+                fin: piece.fin,
+                payload: &[],
+            };
+            let Some(node) = &mut self.node else { return };
+            let header = node.header(Datagram::Bytes).emit();
+            let payload = vec![0; piece.len as usize];
+            // Bytes are not carried, and where they come from has room in the tag.
+            let tag = origin.skip(piece.offset).emit();
+            let datagram = [&header[..], &bytes.emit(), &payload, &tag].concat();
+            trace!("    sends again from {}: {piece:?}", span.start);
+            self.sent.push(Sent::Datagram(datagram));
+            span = piece.rest;
+        }
+    }
+
+    fn on_bytes(&mut self, bytes: &Bytes<'_>, origin: Origin) {
+        let at = (0..FLOWS).find(|at| {
+            let entry = self.entries[*at].as_ref();
+            entry.is_some_and(|entry| entry.side.id() == Some(bytes.id))
+        });
+        let Some((at, entry)) = at.and_then(|at| Some((at, self.entries[at].as_mut()?))) else {
+            return self.tell(&side::unknown_bytes(bytes));
+        };
+        let (segment, answer) = entry.side.on_bytes(bytes);
+        if let Some(segment) = segment {
+            if self.memory() {
+                let frame = Frame::from_client(&self.flows[at], &segment, origin);
+                self.backlog.push_back((at, frame));
+            } else if let Some(entry) = &mut self.entries[at] {
+                entry.side.not_injected();
+            }
+        }
+        if let Some(answer) = &answer {
+            self.tell(answer);
+        }
+    }
+
     /// A datagram of the other host.
     pub fn hear(&mut self, datagram: &[u8], now: Instant) {
         self.now = now;
@@ -43,10 +97,19 @@ impl Host {
             Ok(Some(event)) => self.on_event(event),
             Ok(None) => {}
         }
-        if header.kind == Datagram::Records && self.joined {
-            for record in records(body) {
-                self.on_record(&record.unwrap());
+        match header.kind {
+            _ if !self.joined => {}
+            Datagram::Records => {
+                for record in records(body) {
+                    self.on_record(&record.unwrap());
+                }
             }
+            Datagram::Bytes if self.speaks => self.count(Counter::PeerBadMessage),
+            Datagram::Bytes => {
+                let (_, tag) = datagram.split_at(datagram.len() - TAG_LEN);
+                self.on_bytes(&Bytes::parse(body).unwrap(), Origin::parse(tag));
+            }
+            Datagram::Heartbeat | Datagram::Leave => {}
         }
         self.run();
     }

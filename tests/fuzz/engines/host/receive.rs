@@ -51,6 +51,11 @@ impl Host {
         };
         let shadow = matches!(entry.side, Side::Shadow(_));
         let (inbound, actions) = entry.side.on_client(&segment, joined, now);
+        if actions.retain && self.memory() {
+            if let Some(entry) = &mut self.entries[at] {
+                entry.retained.push((segment, frame.origin));
+            }
+        }
         match inbound {
             Inbound::Pass(change) => {
                 rewrite(&mut frame, &change);
