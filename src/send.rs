@@ -109,7 +109,7 @@ impl Node {
                     let (start, end) = (start.raw(), end.raw());
                     entry.queue.push_back(skb, Tag { start, end });
                 } else {
-                    entry.side.not_held(start, &mut actions);
+                    entry.side.not_held(start, &mut actions, now());
                 }
                 Verdict::Stolen
             }

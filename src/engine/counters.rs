@@ -83,6 +83,8 @@ counters! {
     AcksSwallowed => "acks_swallowed",
     /// Acknowledgements sent in place of the stack's, when the backup's came in or the socket was gone (primary).
     AcksReleased => "acks_released",
+    /// Server segments held until the backup had its shadow (primary).
+    OutputAwaitsShadow => "output_awaits_shadow",
     /// Acknowledgements said again to a client that repeated its last bytes when the socket was gone (primary).
     LastAcksRepeated => "last_acks_repeated",
     /// Client segments not kept for the backup: the limit of their connection or of the host was reached (primary).

@@ -23,6 +23,8 @@ macro_rules! plants {
 plants! {
     /// The gate stands open: the client is told of bytes that the backup lacks.
     Gate,
+    /// The server's segments go out before the backup knows of the connection.
+    Greeting,
     /// The client's FIN is acknowledged as soon as the server's is out, though the shadow lacks it.
     Fin,
     /// What was held back does not go out when the backup's progress comes.

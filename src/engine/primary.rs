@@ -54,9 +54,6 @@ pub(super) const WORTH: i32 = 1460;
 /// How long the backup may take to have its shadow.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an acknowledgement may be held back without any progress of the shadow.
-const STALL_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// How long the backup may take to confirm that it dropped a shadow.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -72,6 +69,9 @@ const HALF_OPEN: Duration = Duration::from_secs(5);
 
 /// How long any other new connection may be without a socket.
 const YOUNG: Duration = Duration::from_secs(1);
+
+/// How long an acknowledgement may be held back without any progress of the shadow.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a connection stands.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -105,6 +105,8 @@ pub enum Verdict {
     Send(Rewrite),
     /// It is not sent: held back, it says nothing new.
     Swallow,
+    /// It is kept until an action says [`Actions::flush`], and shown again then; it covers these sequence numbers.
+    Hold(SeqNumber, SeqNumber),
 }
 
 /// What the kernel has for a connection.
@@ -130,6 +132,8 @@ impl Socket {
 pub struct Actions {
     /// Tell the backup.
     pub record: Option<Record>,
+    /// Send what is held.
+    pub flush: bool,
     /// Send this segment from the service to the client.
     pub send: Option<Segment>,
     /// Keep a copy of the client's segment.
@@ -424,6 +428,15 @@ impl Connection {
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale());
         let opens = edge > self.edge;
         self.edge = self.edge.max(edge);
+        if self.state == State::Opening && !segment.is_empty() && !planted(Plant::Greeting) {
+            // Should this host die now, nobody could go on from there.
+            actions.count = new_data.then_some(Counter::OutputAwaitsShadow);
+            let verdict = match new_data {
+                true => Verdict::Hold(segment.seq, segment.end()),
+                false => Verdict::Swallow,
+            };
+            return (verdict, actions);
+        }
         let (ack, limit) = (segment.ack.min(self.allowed()), self.limit(edge));
         let withheld = segment.ack > ack;
         if self.client_fin.is_some_and(|fin| segment.ack >= fin) {
@@ -462,6 +475,7 @@ impl Connection {
                 self.state = State::Protected;
                 self.waiting_since = None;
                 actions.count = Some(Counter::Protected);
+                actions.flush = true;
             }
             State::Protected => {}
             State::HalfOpen => return actions,
@@ -540,6 +554,7 @@ impl Connection {
             return actions;
         }
         if matches!(self.state, State::Opening | State::Protected) {
+            actions.flush = self.state == State::Opening;
             self.state = State::Unprotected(why);
             // A shadow that ended while its connection was ending is no failure.
             let ending =
@@ -553,6 +568,7 @@ impl Connection {
 
     /// Leaves the shadow behind, and asks the backup to drop it.
     fn leave(&mut self, why: Counter, now: Instant) -> Actions {
+        let flush = self.state == State::Opening;
         self.state = State::Unprotected(why);
         self.waiting_since = None;
         self.retry = RETRY;
@@ -560,6 +576,7 @@ impl Connection {
         Actions {
             record: Some(Record::Close(self.id, Close::Unprotected)),
             count: Some(why),
+            flush,
             ..Actions::default()
         }
     }
@@ -613,9 +630,7 @@ impl Connection {
                     };
                 }
                 State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
-                _ if waited >= STALL_TIMEOUT => {
-                    return self.leave(Counter::UnprotectedStalled, now)
-                }
+                _ if waited >= STALL_TIMEOUT => return self.leave(Counter::UnprotectedStalled, now),
                 _ => {
                     actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
                     actions.count = actions.resend.map(|_| Counter::TailsRepaired);
@@ -690,28 +705,24 @@ impl Connection {
 
     /// How far the client may be told that its bytes have arrived.
     fn allowed(&self) -> SeqNumber {
-        if !self.gated() {
+        if !self.gated() || self.lets_go() {
             return self.rcv_nxt;
         }
-        match (self.client_fin, self.server_fin) {
-            // The client has everything, and the shadow every byte: only the FIN is missing there. Let go; the socket is gone soon.
-            (Some(fin), Some(server))
-                if self.shadow_rcv + 1 >= fin
-                    && (self.snd_una >= server || planted(Plant::Fin)) =>
-            {
-                self.rcv_nxt
-            }
-            _ => self.rcv_nxt.min(self.shadow_rcv),
-        }
+        self.rcv_nxt.min(self.shadow_rcv)
+    }
+
+    /// Whether only the client's FIN is missing at the shadow, and the client has everything: that is let go, as the socket is gone soon.
+    fn lets_go(&self) -> bool {
+        matches!((self.client_fin, self.server_fin), (Some(fin), Some(server))
+            if self.shadow_rcv + 1 >= fin && (self.snd_una >= server || planted(Plant::Fin)))
     }
 
     /// How far the window may open that the stack opens up to `edge`.
     fn limit(&self, edge: SeqNumber) -> SeqNumber {
-        if self.gated() && !planted(Plant::Window) {
-            edge.min(self.shadow_edge)
-        } else {
-            edge
+        if !self.gated() || planted(Plant::Window) {
+            return edge;
         }
+        edge.min(self.shadow_edge)
     }
 
     /// Sends the acknowledgement and the window that were held back, as far as they are allowed now.
@@ -743,7 +754,7 @@ impl Connection {
     fn check(&mut self, now: Instant) {
         let told = self.window.edge();
         let closed = self.edge > told && told.since(self.acked) < WORTH;
-        if self.gated() && (closed || self.rcv_nxt > self.allowed()) {
+        if self.gated() && (closed || self.rcv_nxt > self.shadow_rcv && !self.lets_go()) {
             self.wait(now);
         }
         self.check_end(now);

@@ -106,6 +106,7 @@ impl From<primary::Actions> for Actions {
             record: actions.record,
             release_retained: actions.release,
             resend: actions.resend,
+            flush_held: actions.flush,
             send: actions.send,
             remove: actions.remove,
             check_socket: actions.check_socket,
@@ -274,6 +275,7 @@ impl Side {
                 let (verdict, actions) = connection.on_server(segment, now);
                 let outbound = match verdict {
                     primary::Verdict::Send(change) => Outbound::Send(change),
+                    primary::Verdict::Hold(start, end) => Outbound::Hold(start, end),
                     primary::Verdict::Swallow => Outbound::Swallow,
                 };
                 (outbound, actions.into())
@@ -301,7 +303,11 @@ impl Side {
     pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Option<Rewrite> {
         match self {
             Side::Shadow(shadow) => Some(shadow.outward_held(segment, now)),
-            Side::Primary(_) | Side::Pending(_) => None,
+            Side::Primary(connection) => match connection.on_server(segment, now).0 {
+                primary::Verdict::Send(change) => Some(change),
+                primary::Verdict::Hold(..) | primary::Verdict::Swallow => None,
+            },
+            Side::Pending(_) => None,
         }
     }
 
@@ -322,9 +328,11 @@ impl Side {
     }
 
     /// Memory to hold a segment from `start` on was short. `actions` are those that came with it.
-    pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions) {
-        if let Side::Shadow(shadow) = self {
-            actions.counts = [Some(shadow.not_held(start)), None];
+    pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions, now: Instant) {
+        match self {
+            Side::Shadow(shadow) => actions.counts = [Some(shadow.not_held(start)), None],
+            Side::Primary(connection) => *actions = connection.starve(now).into(),
+            Side::Pending(_) => {}
         }
     }
 

@@ -108,6 +108,8 @@ struct World {
     to_backup: VecDeque<Record>,
     to_primary: VecDeque<Record>,
     held: Vec<Segment>,
+    /// What the primary holds until there is a shadow.
+    awaiting: Vec<Segment>,
     /// Copies of the client's segments on the primary, from and to.
     retained: Vec<(u32, u32)>,
     /// Those on their way to the backup.
@@ -142,6 +144,7 @@ impl World {
             to_backup: VecDeque::new(),
             to_primary: VecDeque::new(),
             held: vec![],
+            awaiting: vec![],
             retained: vec![],
             bytes: VecDeque::new(),
         };
@@ -225,12 +228,15 @@ impl World {
                     .retained
                     .iter()
                     .find(|copy| copy.0 <= at && at < copy.1);
-                let to = copy
-                    .unwrap_or_else(|| panic!("no copy of {at}"))
-                    .1
-                    .min(end);
+                let to = copy.unwrap_or_else(|| panic!("no copy of {at}")).1.min(end);
                 self.bytes.push_back((at, to));
                 at = to;
+            }
+        }
+        if actions.flush {
+            assert_ne!(self.connection.state(), State::Opening);
+            for segment in std::mem::take(&mut self.awaiting) {
+                self.primary_emits(&segment, true);
             }
         }
         if let Some(ack) = actions.send {
@@ -313,20 +319,32 @@ impl World {
             .data(len)
             .window(WINDOW);
         self.primary.out += len;
-        let (verdict, actions) = self.connection.on_server(&segment, self.now());
+        self.primary_emits(&segment, arrives);
+    }
+
+    fn primary_emits(&mut self, segment: &Segment, arrives: bool) {
+        let opening = self.connection.state() == State::Opening;
+        let (verdict, actions) = self.connection.on_server(segment, self.now());
         self.obey(actions);
-        if let Verdict::Send(rewrite) = verdict {
-            assert_eq!(rewrite.seq, None);
-            let seen = Segment {
-                ack: rewrite.ack.unwrap_or(segment.ack),
-                window: rewrite.window.unwrap_or(segment.window),
-                ..segment
-            };
-            if arrives {
-                self.client_gets(&seen);
+        match verdict {
+            Verdict::Send(rewrite) => {
+                assert_eq!(rewrite.seq, None);
+                assert!(!opening || segment.is_empty(), "nobody could go on");
+                let seen = Segment {
+                    ack: rewrite.ack.unwrap_or(segment.ack),
+                    window: rewrite.window.unwrap_or(segment.window),
+                    ..*segment
+                };
+                if arrives {
+                    self.client_gets(&seen);
+                }
             }
-        } else {
-            assert_eq!(len, 0);
+            Verdict::Hold(start, end) => {
+                assert!(opening);
+                assert_eq!((start, end), (segment.seq, segment.end()));
+                self.awaiting.push(*segment);
+            }
+            Verdict::Swallow => assert!(segment.is_empty()),
         }
     }
 
@@ -548,6 +566,7 @@ fn upload_across_a_takeover() {
 fn download_across_a_takeover() {
     let mut world = World::new([1000, u32::MAX - 20, 500]);
     world.step(&Step::ToBackup { arrives: true });
+    world.step(&Step::ToPrimary { arrives: true });
     // The client gets the first of three segments from the primary, and the others are lost with it.
     for (at, arrives) in [(0, true), (1, false), (2, false)] {
         world.primary_sends(1000, arrives);

@@ -133,6 +133,7 @@ fn repeated_syn_ack_changes_nothing() {
     let actions = connection.on_client(&seg(c(0), p(0)), true, ms(901));
     assert_eq!(actions.record, Some(Record::Open(plain_open())));
     connection.on_syn_ack(&syn_ack(77), ms(902));
+    connection.on_progress(&progress(0, 0), ms(903));
     unchanged(connection.on_server(&seg(p(0), c(0)).data(5), ms(903)));
 }
 
@@ -243,6 +244,52 @@ fn without_a_backup_it_is_plain_tcp() {
     unchanged(connection.on_server(&seg(p(0), c(100)), ms(1)));
     unchanged(connection.on_server(&seg(p(0), c(100)).data(50), ms(1)));
     assert_eq!(connection.on_socket(Socket::Gone, ms(20)).record, None);
+}
+
+#[test]
+fn server_waits_for_the_shadow_with_what_it_says() {
+    let greets = |connection: &mut Connection| {
+        let held = connection.on_server(&seg(p(0), c(0)).data(20), ms(1));
+        assert_eq!(held.0, Verdict::Hold(p(0), p(20)));
+        assert_eq!(held.1.count, Some(Counter::OutputAwaitsShadow));
+        // One copy is enough; a bare acknowledgement says nothing.
+        let again = connection.on_server(&seg(p(0), c(0)).data(20), ms(200));
+        assert_eq!(again, (Verdict::Swallow, Actions::default()));
+        unchanged(connection.on_server(&seg(p(20), c(0)).window(500), ms(201)));
+    };
+    let mut connection = opening();
+    greets(&mut connection);
+    // When there is a shadow it is as if the server said it only now.
+    swallowed(connection.on_server(&seg(p(20), c(100)).window(500), ms(202)));
+    assert!(connection.on_progress(&progress(0, 0), ms(203)).flush);
+    gated(
+        connection.on_server(&seg(p(0), c(100)).data(20).window(500), ms(203)),
+        c(0),
+        600,
+    );
+    assert!(!connection.on_progress(&progress(100, 0), ms(204)).flush);
+    assert!(
+        !connection
+            .unprotect(Counter::UnprotectedBackupLost, ms(205))
+            .flush
+    );
+
+    let mut refused = opening();
+    greets(&mut refused);
+    assert!(refused.on_gone(Gone::Refused, ms(202)).flush);
+    unchanged(refused.on_server(&seg(p(0), c(0)).data(20), ms(203)));
+    let mut forgotten = opening();
+    greets(&mut forgotten);
+    let mut now = ms(202);
+    while !forgotten.poll(now).flush {
+        now = forgotten.poll_at().unwrap();
+    }
+    assert_eq!(
+        forgotten.state(),
+        State::Unprotected(Counter::UnprotectedOpenTimeout)
+    );
+    let mut starved = opening();
+    assert!(starved.starve(ms(2)).flush);
 }
 
 #[test]

@@ -999,10 +999,7 @@ fn bytes_of_the_primary_are_injected_as_the_clients() {
     shadow.on_client(&seg(c(300), p(0)).data(100), ms(1));
     let (segment, answer) = shadow.on_bytes(&bytes(0, &[7; 300], false));
     let segment = segment.unwrap();
-    assert_eq!(
-        (segment.seq, segment.end(), answer),
-        (c(0), c(300), None)
-    );
+    assert_eq!((segment.seq, segment.end(), answer), (c(0), c(300), None));
     assert!(matches!(
         shadow.on_client(&segment, ms(2)),
         (Inbound::Pass(_), Actions { record: None, .. })

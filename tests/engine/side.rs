@@ -19,7 +19,7 @@ use sttcp::{
     wire::{Flags, Segment},
 };
 
-fn primary() -> Side {
+fn opening() -> Side {
     let mut side = Side::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
     let (outbound, _) = side.on_output(&syn_ack(PRIMARY).window(500), ms(0));
     assert_eq!(outbound, Outbound::SendAnyway(Rewrite::default()));
@@ -27,6 +27,11 @@ fn primary() -> Side {
     let (inbound, actions) = side.on_client(&seg(c(0), p(0)), true, ms(0));
     assert_eq!(inbound, Inbound::Pass(Rewrite::default()));
     assert_eq!(actions.record, Some(Record::Open(plain_open())));
+    side
+}
+
+fn primary() -> Side {
+    let mut side = opening();
     side.on_record(&Record::Progress(progress()), ms(1));
     assert!(!side.is_embryonic());
     side
@@ -242,6 +247,12 @@ fn shortage_of_memory() {
     let mut side = shadow();
     let (outbound, mut actions) = side.on_output(&seg(s(0), c(0)).data(60), ms(2));
     assert_eq!(outbound, Outbound::Hold(p(0), p(60)));
-    side.not_held(p(0), &mut actions);
+    side.not_held(p(0), &mut actions, ms(2));
     assert_eq!(actions.counts, [Some(Counter::NoMemory), None]);
+    let mut side = opening();
+    let (outbound, mut actions) = side.on_output(&seg(p(0), c(0)).data(60), ms(2));
+    assert_eq!(outbound, Outbound::Hold(p(0), p(60)));
+    side.not_held(p(0), &mut actions, ms(2));
+    assert_eq!(actions.counts[0], Some(Counter::UnprotectedNoMemory));
+    assert!(actions.flush_held);
 }

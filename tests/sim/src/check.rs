@@ -225,6 +225,9 @@ impl Told {
                 own.taken
             ));
         }
+        if gated && !segment.is_empty() && other.is_none() {
+            return Err("the server speaks, and the backup does not know the connection".into());
+        }
         let shadow = other.map_or(0, |facts| facts.taken);
         if gated && bytes(segment.ack) > shadow {
             return Err(format!(

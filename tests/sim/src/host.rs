@@ -735,7 +735,7 @@ impl Host {
         };
         rewrite(&mut packet, &change);
         self.count(Counter::HeldFlushed);
-        self.transmit_packet(packet, Gate::Open);
+        self.transmit_packet(packet, Gate::of(side));
     }
 
     fn end_session(&mut self) {
