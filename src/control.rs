@@ -6,6 +6,7 @@ use crate::engine::config::{self, KeyBytes, Refusal, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::node::Role;
+use crate::engine::primary::STALL_TIMEOUT;
 use crate::engine::wire::Endpoint;
 use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
@@ -23,6 +24,7 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::{new_mutex, rcu, Arc, Mutex};
 
 macro_rules! controls {
@@ -52,6 +54,7 @@ controls! {
     TAKEOVER = 10, c"takeover", 0o200;
     RETAIN_KB = 11, c"retain_kb", 0o644;
     RETAIN_TOTAL_MB = 12, c"retain_total_mb", 0o644;
+    STALL = 13, c"backup_stall_ms", 0o644;
 }
 
 /// A node with everything that calls it. Dropped from the top: the callers go first.
@@ -99,6 +102,7 @@ struct Plan {
     key: Option<KeyBytes>,
     interval_ms: u32,
     misses: u32,
+    stall_ms: u32,
     retain_kb: u32,
     retain_total_mb: u32,
     epoch: u32,
@@ -184,6 +188,7 @@ impl Shared {
             peer,
             key: Key::new(key.as_bytes()),
             timing: plan.timing(),
+            stall_ms: plan.stall_ms,
             budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
         };
         #[cfg(sttcp_plant)]
@@ -243,11 +248,15 @@ impl Shared {
             }
             RETAIN_KB => {
                 plan.retain_kb = config::number(text, 0, 1 << 20)?;
-                self.limit(&plan);
+                self.agree(&plan);
             }
             RETAIN_TOTAL_MB => {
                 plan.retain_total_mb = config::number(text, 0, 1 << 20)?;
-                self.limit(&plan);
+                self.agree(&plan);
+            }
+            STALL => {
+                plan.stall_ms = config::number(text, 1, 600_000)?;
+                self.agree(&plan);
             }
             TAP if text == "l2" => {}
             TAP => return Err(Refusal::UnknownWord.into()),
@@ -263,12 +272,11 @@ impl Shared {
         Ok(())
     }
 
-    fn limit(&self, plan: &Plan) {
+    fn agree(&self, plan: &Plan) {
         if let Some(running) = &plan.running {
-            running
-                .node
-                .budget
-                .set(plan.retain_kb, plan.retain_total_mb);
+            let node = &running.node;
+            node.stall_ms.store(plan.stall_ms, Relaxed);
+            node.budget.set(plan.retain_kb, plan.retain_total_mb);
         }
     }
 
@@ -320,6 +328,7 @@ impl Control for Shared {
             TAP => out.write_str("l2"),
             RETAIN_KB => write!(out, "{}", plan.retain_kb),
             RETAIN_TOTAL_MB => write!(out, "{}", plan.retain_total_mb),
+            STALL => write!(out, "{}", plan.stall_ms),
             _ => Ok(()),
         };
         written.map_err(|_| EINVAL)
@@ -377,6 +386,7 @@ impl PerNet for Namespace {
             key: None,
             interval_ms: 50,
             misses: 3,
+            stall_ms: STALL_TIMEOUT.as_millis() as u32,
             retain_kb: 4096,
             retain_total_mb: 256,
             epoch: 0,

@@ -79,6 +79,8 @@ pub(crate) struct Node {
     pub(crate) key: Key,
     pub(crate) counters: Arc<Counters>,
     pub(crate) table: Pin<KVBox<Table>>,
+    /// How long a shadow may make no progress with what it lacks, in ms.
+    pub(crate) stall_ms: Atomic<u32>,
     pub(crate) budget: Arc<Budget>,
     /// Protocol state of the node; held for a few instructions, for each datagram and each timer tick.
     #[pin]
@@ -107,6 +109,7 @@ pub(crate) struct Settings {
     pub(crate) peer: SocketAddr,
     pub(crate) key: Key,
     pub(crate) timing: Timing,
+    pub(crate) stall_ms: u32,
     pub(crate) budget: Budget,
 }
 
@@ -125,6 +128,7 @@ impl Node {
             peer,
             key,
             timing,
+            stall_ms,
             budget,
         } = settings;
         let seed = key.tag(&[b"sttcp table"]);
@@ -145,6 +149,7 @@ impl Node {
                 key,
                 counters,
                 table,
+                stall_ms: Atomic::new(stall_ms),
                 budget,
                 engine <- new_bh_lock!(engine, "sttcp_engine"),
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),

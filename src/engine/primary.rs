@@ -70,8 +70,8 @@ const HALF_OPEN: Duration = Duration::from_secs(5);
 /// How long any other new connection may be without a socket.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// How long an acknowledgement may be held back without any progress of the shadow.
-const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an acknowledgement may be held back without any progress of the shadow, unless told.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a connection stands.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -156,6 +156,8 @@ pub struct Connection {
     id: ConnectionId,
     flow: Flow,
     state: State,
+    /// How long an acknowledgement may be held back without any progress of the shadow.
+    stall: Duration,
     /// The client's side of the handshake.
     client_isn: SeqNumber,
     client_window: u16,
@@ -229,6 +231,7 @@ impl Connection {
             id,
             flow,
             state: State::HalfOpen,
+            stall: STALL_TIMEOUT,
             client_isn: syn.seq,
             client_window: syn.window,
             client_mss: syn.options.mss.unwrap_or(0),
@@ -275,6 +278,11 @@ impl Connection {
     /// Where it stands.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// From now on an acknowledgement may be held back for so long without any progress of the shadow.
+    pub fn set_stall(&mut self, stall: Duration) {
+        self.stall = stall;
     }
 
     /// Client bytes that the stack acknowledged and the shadow has not.
@@ -630,7 +638,7 @@ impl Connection {
                     };
                 }
                 State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
-                _ if waited >= STALL_TIMEOUT => return self.leave(Counter::UnprotectedStalled, now),
+                _ if waited >= self.stall => return self.leave(Counter::UnprotectedStalled, now),
                 _ => {
                     actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
                     actions.count = actions.resend.map(|_| Counter::TailsRepaired);

@@ -238,6 +238,13 @@ impl Side {
         matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
     }
 
+    /// From now on an acknowledgement may be held back for so long without any progress of the shadow.
+    pub fn set_stall(&mut self, stall: Duration) {
+        if let Side::Primary(connection) = self {
+            connection.set_stall(stall);
+        }
+    }
+
     /// Whether copies of the client's segments are of use.
     pub fn retains(&self) -> bool {
         matches!(self, Side::Primary(connection) if connection.retains())

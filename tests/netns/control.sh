@@ -52,6 +52,13 @@ takes key "$KEY"
 for value in 0 60001 x -1 ""; do refused heartbeat_interval_ms "$value" "number"; done
 takes heartbeat_interval_ms 1
 takes heartbeat_interval_ms 60000
+for value in 0 600001 x -1 ""; do refused backup_stall_ms "$value" "number"; done
+takes backup_stall_ms 600000
+for name in retain_kb retain_total_mb; do
+    for value in 1048577 x -1 ""; do refused $name "$value" "number"; done
+    takes $name 0
+    takes $name 1048576
+done
 for value in 1 101 1.5; do refused heartbeat_misses "$value" "number"; done
 takes heartbeat_misses 2
 takes heartbeat_misses 100

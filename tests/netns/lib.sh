@@ -105,6 +105,8 @@ pair_up() {
     wait_until 10 listening primary && wait_until 10 listening backup || return 1
     set_control primary heartbeat_interval_ms "$(interval)"
     set_control backup heartbeat_interval_ms "$(interval)"
+    set_control primary backup_stall_ms $((2000 * SLOW))
+    set_control backup backup_stall_ms $((2000 * SLOW))
     set_control primary role primary && set_control backup role backup || return 1
     wait_until 10 has_state primary protected && wait_until 10 has_state backup shadowing
 }
