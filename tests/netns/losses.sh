@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The tap loses, repeats and reorders frames, and the peer channel datagrams; the backup fetches from the primary what it missed. Topology: see lib.sh.
+# The tap loses, repeats and reorders frames, and the backup fetches from the primary what it missed; the backup's server stands still; the backup is far
+# away. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
 # No takeover is meant to happen but by a cut, however much is lost.
 INTERVAL=400
 begin
 
-# impair DEVICE FLOWER_MATCH NETEM...: what the switch does to these frames on the way out of a port.
+# impair DEVICE MATCH NETEM...: what the switch does to these frames on the way out of a port.
 impair() {
     local device=$1 match=$2
     shift 2
@@ -17,11 +18,18 @@ impair() {
     ip netns exec switch tc class replace dev "$device" parent 1: classid 1:1 htb rate 40gbit quantum 60000
     ip netns exec switch tc class replace dev "$device" parent 1: classid 1:4 htb rate 40gbit quantum 60000
     # shellcheck disable=SC2086 # several words
-    ip netns exec switch tc filter replace dev "$device" parent 1: prio 1 protocol all flower $match classid 1:4
+    ip netns exec switch tc filter replace dev "$device" parent 1: prio 1 protocol $match classid 1:4
     ip netns exec switch tc qdisc replace dev "$device" parent 1:4 netem "$@" limit 10000
 }
 # tap NETEM...: on the way to the silent host.
-tap() { impair "to-$silent" "dst_mac 03:00:00:00:00:64" "$@"; }
+tap() { impair "to-$silent" "all flower dst_mac 03:00:00:00:00:64" "$@"; }
+# channel NETEM...: the peer channel, both ways.
+channel() {
+    local host
+    for host in primary backup; do impair "to-$host" "ip flower ip_proto udp dst_port 7077" "$@"; done
+}
+# tap_and_channel NETEM...: all that goes to the silent host.
+tap_and_channel() { impair "to-$silent" "all matchall" "$@"; }
 mend() {
     local host
     for host in primary backup; do ip netns exec switch tc qdisc del dev "to-$host" root 2>/dev/null; done
@@ -45,6 +53,16 @@ for netem in "loss 0.1%" "loss 1%" "loss 5%" "loss 20%" "delay 5ms 4ms reorder 3
     goes "tap: $netem: download" client get --to "$(target 4)" --bytes 4M
     goes "tap: $netem: upload" client put --to "$(target 6)" --bytes 4M
 done
+for host in primary backup; do set_control $host heartbeat_misses 20; done
+for what in channel tap_and_channel; do
+    $what loss 20%
+    goes "$what: loss 20%: echo" client echo --to "$(target 4)" --count 100
+    goes "$what: loss 20%: small connections" client echo --to "$(target 6)" --connections 4 --count 10
+    goes "$what: loss 20%: download" client get --to "$(target 4)" --bytes 4M
+    goes "$what: loss 20%: upload" client put --to "$(target 6)" --bytes 4M
+    mend
+done
+for host in primary backup; do set_control $host heartbeat_misses 3; done
 moved $speaker gaps_repaired
 result $? "gaps were asked for and filled"
 moved $speaker tails_repaired
@@ -64,6 +82,59 @@ for kind in echo "ask" "get --size 1M" "put --size 256K"; do
     survives "tap: loss 5%: ${kind%% *} over a takeover" client $kind --to "$(target 4)" --connections 2
     mend
 done
+
+# A backup whose server stands still has less and less room, and the client hears of it. `put` is as long as it takes.
+stop_server() { ip netns pids "$silent" | xargs -r kill -STOP; }
+cont_server() { ip netns pids "$silent" | xargs -r kill -CONT; }
+upload() {
+    client "$TRAFFIC" client put --to "$(target 4)" --bytes 24M --timeout $((4 * PATIENCE)) >"$WORK/result" 2>"$WORK/errors" &
+    pid=$!
+}
+settle
+set_control "$speaker" backup_stall_ms $((30000 * SLOW))
+moved "$speaker" unprotected_stalled
+stop_server
+upload
+sleep 10
+! ended $pid && ip netns exec "$speaker" grep -q ' protected ' /proc/net/sttcp
+result $? "a backup's server that stands still for 10 s holds the upload up, and it stays protected"
+cont_server
+wait $pid
+result $? "the upload goes on to its end"
+! moved "$speaker" unprotected_stalled
+result $? "the connection did not lose its protection"
+set_control "$speaker" backup_stall_ms $((1000 * SLOW))
+stop_server
+upload
+wait $pid
+result $? "a backup's server that does not go on is left behind"
+moved "$speaker" unprotected_stalled
+result $? "the connection is counted as unprotected"
+cont_server
+set_control "$speaker" backup_stall_ms $((2000 * SLOW))
+
+# Without copies the client's own retransmissions have to do.
+set_control "$speaker" retain_kb 0
+moved "$speaker" retain_overflow
+tap loss 1%
+goes "nothing is kept: upload under loss" client put --to "$(target 4)" --bytes 256K
+mend
+moved "$speaker" retain_overflow
+result $? "what was not kept is counted"
+set_control "$speaker" retain_kb 4096
+
+# The word of a new connection is 300 ms on its way to the backup, and its server says nothing until then.
+impair "to-$silent" "ip flower ip_proto udp dst_port 7077" delay 300ms
+sleep 1
+moved "$speaker" output_awaits_shadow
+started=$(date +%s%3N)
+goes "a server that speaks first, with the backup far away" client greet --to "$(target 4 $GREET)" --count 1
+took=$(($(date +%s%3N) - started))
+[[ $took -ge 300 ]]
+result $? "it waits for the backup ($took ms)"
+moved "$speaker" output_awaits_shadow
+result $? "what it says is held"
+mend
 for host in primary backup; do
     echo "# $host: $(ip netns exec $host grep -v ' 0$' /proc/net/sttcp_stat | tr '\n' ' ')"
 done
