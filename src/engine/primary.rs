@@ -51,9 +51,6 @@ const REPAIR: u32 = 16 << 10;
 /// What a window must open by to be worth telling: about a segment, as in silly window avoidance (RFC 9293, section 3.8.6.2).
 pub(super) const WORTH: i32 = 1460;
 
-/// How long the backup may take to have its shadow.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// How long the backup may take to confirm that it dropped a shadow.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -70,7 +67,7 @@ const HALF_OPEN: Duration = Duration::from_secs(5);
 /// How long any other new connection may be without a socket.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// How long an acknowledgement may be held back without any progress of the shadow, unless told.
+/// How long the backup may take to have its shadow, and that to make any progress, unless told.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a connection stands.
@@ -156,7 +153,7 @@ pub struct Connection {
     id: ConnectionId,
     flow: Flow,
     state: State,
-    /// How long an acknowledgement may be held back without any progress of the shadow.
+    /// How long the backup may take to have its shadow, and that to make any progress.
     stall: Duration,
     /// The client's side of the handshake.
     client_isn: SeqNumber,
@@ -280,7 +277,7 @@ impl Connection {
         self.state
     }
 
-    /// From now on an acknowledgement may be held back for so long without any progress of the shadow.
+    /// From now on the backup may take so long to have its shadow, and that to make any progress.
     pub fn set_stall(&mut self, stall: Duration) {
         self.stall = stall;
     }
@@ -626,7 +623,7 @@ impl Connection {
             self.retry = self.retry.saturating_mul(2);
             self.next_retry = now.after(self.retry);
             actions.record = Some(match self.state {
-                State::Opening if waited >= OPEN_TIMEOUT => {
+                State::Opening if waited >= self.stall => {
                     return self.leave(Counter::UnprotectedOpenTimeout, now)
                 }
                 State::Opening => Record::Open(self.open(now)),
