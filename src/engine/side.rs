@@ -6,6 +6,7 @@
 //! the server, a record of the peer, a time, a change of role. It carries out the [`Actions`] that come back, from the first field to the last.
 
 use super::counters::Counter;
+use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
 use super::primary::{self, Connection, ConnectionId, Socket};
 use super::rewrite::Rewrite;
@@ -17,9 +18,6 @@ use core::time::Duration;
 
 pub use super::shadow::Inbound;
 
-/// How long client segments wait for the primary's word about their connection.
-const PENDING: Duration = Duration::from_secs(1);
-
 /// What a host knows of a connection.
 #[derive(Debug)]
 pub enum Side {
@@ -27,8 +25,8 @@ pub enum Side {
     Primary(Connection),
     /// The backup's view, also after it took over.
     Shadow(Shadow),
-    /// A backup has client segments and no word of the primary yet, since then. They wait in the queue.
-    Pending(Instant),
+    /// A backup has client segments and no word of the primary yet. They wait in the queue.
+    Pending(Early),
 }
 
 /// What becomes of a segment that the local stack sends.
@@ -152,7 +150,7 @@ pub fn open(found: Option<&mut Side>, open: &Open, now: Instant) -> Opening {
                 actions: Actions::tell(shadow.on_query()),
             };
         }
-        Some(Side::Pending(_)) => true,
+        Some(Side::Pending(early)) => early.is_of(open),
         // An earlier connection between the same endpoints. The new shadow finds its socket, if there still is one.
         Some(Side::Shadow(_) | Side::Primary(_)) | None => false,
     };
@@ -180,9 +178,11 @@ pub fn is_fresh(found: Option<&Side>, syn: &Segment, socket: impl FnOnce() -> So
 }
 
 /// A client's segment that reached a backup before the primary's word of its connection. `joined`: there is a primary.
-pub fn early(segment: &Segment, joined: bool, now: Instant) -> Option<Side> {
-    let waits = joined && !segment.is_empty() && !segment.flags.intersects(Flags::SYN | Flags::RST);
-    waits.then_some(Side::Pending(now))
+/// [`Side::on_client`] reads it next.
+pub fn early(flow: &Flow, segment: &Segment, joined: bool, now: Instant) -> Option<Side> {
+    Early::new(flow, segment, now)
+        .filter(|_| joined)
+        .map(Side::Pending)
 }
 
 /// The answer to a record of the peer about a connection that there is not here.
@@ -238,7 +238,7 @@ impl Side {
         matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
     }
 
-    /// From now on an acknowledgement may be held back for so long without any progress of the shadow.
+    /// From now on the backup may take so long to have its shadow, and that to make any progress.
     pub fn set_stall(&mut self, stall: Duration) {
         if let Side::Primary(connection) = self {
             connection.set_stall(stall);
@@ -266,7 +266,7 @@ impl Side {
                 let (inbound, actions) = shadow.on_client(segment, now);
                 (inbound, actions.into())
             }
-            Side::Pending(_) => (Inbound::Queue, Actions::default()),
+            Side::Pending(early) => (early.on_client(segment, now), Actions::default()),
         }
     }
 
@@ -389,7 +389,7 @@ impl Side {
         match self {
             Side::Primary(connection) => connection.poll_at(),
             Side::Shadow(shadow) => shadow.poll_at(),
-            Side::Pending(since) => Some(since.after(PENDING)),
+            Side::Pending(early) => Some(early.expires_at()),
         }
     }
 
@@ -450,8 +450,17 @@ impl Side {
         }
     }
 
-    /// This host speaks for the service from now on.
-    pub fn take_over(&mut self, now: Instant) -> Actions {
+    /// This host speaks for the service from now on. `name` makes a name for a connection that has none yet.
+    pub fn take_over(&mut self, name: impl FnOnce() -> ConnectionId, now: Instant) -> Actions {
+        let mut syn = None;
+        if let Side::Pending(early) = self {
+            let Some(open) = early.guess(name(), now) else {
+                return Actions::remove();
+            };
+            let (shadow, first) = Shadow::guessed(&open, now);
+            *self = Side::Shadow(shadow);
+            syn = Some(first);
+        }
         let Side::Shadow(shadow) = self else {
             return Actions::remove();
         };
@@ -460,7 +469,14 @@ impl Side {
         let acknowledges = actions.send.filter(|_| shadow.is_speaking());
         let [count, _] = actions.counts;
         Actions {
-            counts: [count, acknowledges.map(|_| Counter::TakeoverAcks)],
+            counts: [
+                count,
+                match syn {
+                    Some(_) => Some(Counter::TakeoverGuessed),
+                    None => acknowledges.map(|_| Counter::TakeoverAcks),
+                },
+            ],
+            inject: syn.or(actions.inject),
             flush_held: ready && shadow.is_speaking(),
             ..actions
         }

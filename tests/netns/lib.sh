@@ -119,6 +119,32 @@ module_load() { grep -q '^sttcp ' /proc/modules || insmod "$MODULE"; }
 # Who speaks and who is silent now; each takeover swaps the two.
 speaker=primary silent=backup
 
+# impair DEVICE MATCH NETEM...: what the switch does to these frames on the way out of a port.
+impair() {
+    local device=$1 match=$2
+    shift 2
+    ip netns exec switch tc qdisc del dev "$device" root 2>/dev/null
+    ip netns exec switch tc qdisc add dev "$device" root handle 1: htb default 1
+    ip netns exec switch tc class replace dev "$device" parent 1: classid 1:1 htb rate 40gbit quantum 60000
+    ip netns exec switch tc class replace dev "$device" parent 1: classid 1:4 htb rate 40gbit quantum 60000
+    # shellcheck disable=SC2086 # several words
+    ip netns exec switch tc filter replace dev "$device" parent 1: prio 1 protocol $match classid 1:4
+    ip netns exec switch tc qdisc replace dev "$device" parent 1:4 netem "$@" limit 10000
+}
+# tap NETEM...: on the way to the silent host.
+tap() { impair "to-$silent" "all flower dst_mac 03:00:00:00:00:64" "$@"; }
+# channel NETEM...: the peer channel, both ways.
+channel() {
+    local host
+    for host in primary backup; do impair "to-$host" "ip flower ip_proto udp dst_port 7077" "$@"; done
+}
+# tap_and_channel NETEM...: all that goes to the silent host.
+tap_and_channel() { impair "to-$silent" "all matchall" "$@"; }
+mend() {
+    local host
+    for host in primary backup; do ip netns exec switch tc qdisc del dev "to-$host" root 2>/dev/null; done
+}
+
 in_step() {
     if has_state primary protected && has_state backup shadowing; then
         speaker=primary silent=backup
