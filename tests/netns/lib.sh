@@ -178,12 +178,13 @@ describe() {
 }
 
 # survives TEXT ARGUMENTS...: a client runs until after the primary was cut off at a random moment; every byte is checked by it, and
-# after the takeover bytes come on each of its connections.
+# after the takeover bytes come on each of its connections. Until then the tap loses TAP_LOSS, such as 5%, if that is set.
 survives() {
     local text=$1 pid status
     shift
     rm -f "$WORK/up" "$WORK/end"
     settle || echo "# the pair is not in step"
+    [ -z "${TAP_LOSS-}" ] || tap loss "$TAP_LOSS"
     client "$TRAFFIC" "$@" --timeout "$PATIENCE" --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
     pid=$!
     wait_until 30 test -e "$WORK/up" || {
@@ -196,6 +197,7 @@ survives() {
     ip -n switch link set "to-$speaker" down
     wait_until 10 has_state "$silent" solo
     status=$?
+    [ -z "${TAP_LOSS-}" ] || mend
     rm -f "$WORK/up"
     wait_until 6 went_on_or_ended $pid || {
         describe

@@ -109,6 +109,29 @@ result $? "it waits for the backup ($took ms)"
 moved "$speaker" output_awaits_shadow
 result $? "what it says is held"
 mend
+
+# MEASURE=ROUNDS: how long transfers take under losses of the tap, as a multiple of what they take without, turn by turn.
+declare -A took=()
+measure() { # NETEM CLIENT_ARGUMENTS...
+    local netem=$1 started
+    shift
+    # shellcheck disable=SC2086 # several words
+    [ "$netem" = none ] || tap $netem
+    started=$(date +%s%3N)
+    client "$TRAFFIC" client "$@" --to "$(target 4)" --timeout $((4 * PATIENCE)) >/dev/null
+    took[$1 $netem]=$((${took[$1 $netem]:-0} + $(date +%s%3N) - started))
+    mend
+}
+for _ in $(seq "${MEASURE:-0}"); do
+    for netem in none "loss 1%" "loss 5%"; do
+        measure "$netem" get --bytes 64M
+        measure "$netem" put --bytes 64M
+        measure "$netem" echo --count 1000
+    done
+done
+for what in "${!took[@]}"; do
+    echo "# $what: $((${took[$what]} / MEASURE)) ms, $((100 * ${took[$what]} / ${took[${what%% *} none]})) of 100"
+done
 for host in primary backup; do
     echo "# $host: $(ip netns exec $host grep -v ' 0$' /proc/net/sttcp_stat | tr '\n' ' ')"
 done

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# TAKEOVERS takeovers (40 unless told) at random moments over a random mix of clients, by SEED. Topology: see lib.sh.
+# TAKEOVERS takeovers (40 unless told) at random moments over a random mix of clients, by SEED, with TAP_LOSS. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
 RANDOM=${SEED:-1}
