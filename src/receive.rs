@@ -237,7 +237,7 @@ impl Node {
         flow: &Flow,
         segment: &Segment,
     ) -> Verdict {
-        let Some(side) = side::early(flow, segment, self.joined(), now()) else {
+        let Some(side) = side::early(segment, self.joined(), now()) else {
             return Verdict::Drop(skb);
         };
         match bucket.insert(*flow, side, skb.ifindex()) {
@@ -245,7 +245,7 @@ impl Node {
                 if evicted {
                     self.count(Counter::PendingOverflow);
                 }
-                self.receive_segment(skb, entry, segment).0
+                self.enqueue(skb, entry, segment)
             }
             None => self.drop_for_memory(skb),
         }

@@ -39,8 +39,7 @@ impl Node {
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
         self.send(Datagram::Heartbeat, &[]);
         self.table.retain(|entry| {
-            let flow = entry.flow;
-            let actions = entry.side.take_over(|| self.table.name(&flow), begun);
+            let actions = entry.side.take_over(begun);
             continued += u32::from(entry.side.is_migrated());
             self.carry_out(entry, actions)
         });
@@ -62,7 +61,7 @@ impl Node {
             return;
         };
         if !entry.side.is_migrated() {
-            let actions = entry.side.take_over(|| self.table.name(flow), now());
+            let actions = entry.side.take_over(now());
             if !self.carry_out(entry, actions) {
                 bucket.remove(flow);
             }

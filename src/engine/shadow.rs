@@ -105,8 +105,6 @@ pub struct Shadow {
     state: State,
     /// Whether this node speaks for the service: output goes to the client.
     speaking: bool,
-    /// The primary never told of it: it is taken to have agreed to what this host's stack agrees to.
-    guessed: bool,
     open: Open,
     opened_at: Instant,
     syn_tries: u8,
@@ -167,7 +165,6 @@ impl Shadow {
             flow: open.flow,
             state: State::Opening,
             speaking: false,
-            guessed: false,
             open: *open,
             opened_at: now,
             syn_tries: 1,
@@ -201,13 +198,6 @@ impl Shadow {
             check_at: Some(now.after(SYN_RETRY)),
         };
         let syn = shadow.syn();
-        (shadow, syn)
-    }
-
-    /// The same without that word, by what the client's segments tell: see `early.rs`.
-    pub fn guessed(open: &Open, now: Instant) -> (Self, Segment) {
-        let (mut shadow, syn) = Self::open(open, now);
-        shadow.guessed = true;
         (shadow, syn)
     }
 
@@ -245,11 +235,6 @@ impl Shadow {
     /// Whether this node speaks for the connection.
     pub fn is_speaking(&self) -> bool {
         self.speaking
-    }
-
-    /// Whether the primary never told of it, see `early.rs`.
-    pub fn is_guessed(&self) -> bool {
-        self.guessed
     }
 
     /// Whether this connection was resumed here.
@@ -516,10 +501,6 @@ impl Shadow {
         self.delta = Delta::between(self.open.primary_isn, segment.seq);
         self.snd_nxt = segment.end();
         self.own_scale = options.window_scale.unwrap_or(0).min(14);
-        if self.guessed {
-            let own = self.own_scale;
-            self.open.window_scale = self.open.window_scale.map(|(client, _)| (client, own));
-        }
         self.edge = self.rcv_nxt + u32::from(segment.window);
         self.stack_edge = self.edge;
         if let (Some(own), Some((_, primary))) = (options.timestamps, self.open.timestamps) {

@@ -6,7 +6,6 @@
 //! the server, a record of the peer, a time, a change of role. It carries out the [`Actions`] that come back, from the first field to the last.
 
 use super::counters::Counter;
-use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
 use super::primary::{self, Connection, ConnectionId, Socket};
 use super::rewrite::Rewrite;
@@ -18,6 +17,9 @@ use core::time::Duration;
 
 pub use super::shadow::Inbound;
 
+/// How long client segments wait for the primary's word about their connection.
+const PENDING: Duration = Duration::from_secs(1);
+
 /// What a host knows of a connection.
 #[derive(Debug)]
 pub enum Side {
@@ -25,8 +27,8 @@ pub enum Side {
     Primary(Connection),
     /// The backup's view, also after it took over.
     Shadow(Shadow),
-    /// A backup has client segments and no word of the primary yet. They wait in the queue.
-    Pending(Early),
+    /// A backup has client segments and no word of the primary yet, since then. They wait in the queue.
+    Pending(Instant),
 }
 
 /// What becomes of a segment that the local stack sends.
@@ -150,7 +152,7 @@ pub fn open(found: Option<&mut Side>, open: &Open, now: Instant) -> Opening {
                 actions: Actions::tell(shadow.on_query()),
             };
         }
-        Some(Side::Pending(early)) => early.is_of(open),
+        Some(Side::Pending(_)) => true,
         // An earlier connection between the same endpoints. The new shadow finds its socket, if there still is one.
         Some(Side::Shadow(_) | Side::Primary(_)) | None => false,
     };
@@ -178,11 +180,9 @@ pub fn is_fresh(found: Option<&Side>, syn: &Segment, socket: impl FnOnce() -> So
 }
 
 /// A client's segment that reached a backup before the primary's word of its connection. `joined`: there is a primary.
-/// [`Side::on_client`] reads it next.
-pub fn early(flow: &Flow, segment: &Segment, joined: bool, now: Instant) -> Option<Side> {
-    Early::new(flow, segment, now)
-        .filter(|_| joined)
-        .map(Side::Pending)
+pub fn early(segment: &Segment, joined: bool, now: Instant) -> Option<Side> {
+    let waits = joined && !segment.is_empty() && !segment.flags.intersects(Flags::SYN | Flags::RST);
+    waits.then_some(Side::Pending(now))
 }
 
 /// The answer to a record of the peer about a connection that there is not here.
@@ -238,7 +238,7 @@ impl Side {
         matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
     }
 
-    /// From now on the backup may take so long to have its shadow, and that to make any progress.
+    /// From now on an acknowledgement may be held back for so long without any progress of the shadow.
     pub fn set_stall(&mut self, stall: Duration) {
         if let Side::Primary(connection) = self {
             connection.set_stall(stall);
@@ -266,7 +266,7 @@ impl Side {
                 let (inbound, actions) = shadow.on_client(segment, now);
                 (inbound, actions.into())
             }
-            Side::Pending(early) => (early.on_client(segment, now), Actions::default()),
+            Side::Pending(_) => (Inbound::Queue, Actions::default()),
         }
     }
 
@@ -389,7 +389,7 @@ impl Side {
         match self {
             Side::Primary(connection) => connection.poll_at(),
             Side::Shadow(shadow) => shadow.poll_at(),
-            Side::Pending(early) => Some(early.expires_at()),
+            Side::Pending(since) => Some(since.after(PENDING)),
         }
     }
 
@@ -450,17 +450,8 @@ impl Side {
         }
     }
 
-    /// This host speaks for the service from now on. `name` makes a name for a connection that has none yet.
-    pub fn take_over(&mut self, name: impl FnOnce() -> ConnectionId, now: Instant) -> Actions {
-        let mut syn = None;
-        if let Side::Pending(early) = self {
-            let Some(open) = early.guess(name(), now) else {
-                return Actions::remove();
-            };
-            let (shadow, first) = Shadow::guessed(&open, now);
-            *self = Side::Shadow(shadow);
-            syn = Some(first);
-        }
+    /// This host speaks for the service from now on.
+    pub fn take_over(&mut self, now: Instant) -> Actions {
         let Side::Shadow(shadow) = self else {
             return Actions::remove();
         };
@@ -469,14 +460,7 @@ impl Side {
         let acknowledges = actions.send.filter(|_| shadow.is_speaking());
         let [count, _] = actions.counts;
         Actions {
-            counts: [
-                count,
-                match syn {
-                    Some(_) => Some(Counter::TakeoverGuessed),
-                    None => acknowledges.map(|_| Counter::TakeoverAcks),
-                },
-            ],
-            inject: syn.or(actions.inject),
+            counts: [count, acknowledges.map(|_| Counter::TakeoverAcks)],
             flush_held: ready && shadow.is_speaking(),
             ..actions
         }

@@ -6,18 +6,17 @@ mod common;
 mod script;
 
 use script::{
-    c, flow, linux, ms, p, plain_open, s, seg, seq, syn, syn_ack, Script, CLIENT, ID, PRIMARY,
-    SHADOW,
+    c, flow, ms, p, plain_open, s, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY, SHADOW,
 };
 use sttcp::{
     counters::Counter,
-    message::{Close, Gone, Open, Progress, Record},
+    message::{Close, Gone, Progress, Record},
     node::Role,
     primary::{ConnectionId, Socket},
     rewrite::Rewrite,
     shadow::Inbound,
     side::{early, is_fresh, open, unknown, Actions, Opening, Outbound, Side},
-    wire::{Flags, Options, Segment},
+    wire::{Flags, Segment},
 };
 
 fn opening() -> Side {
@@ -58,7 +57,7 @@ fn shadow() -> Side {
 }
 
 fn pending() -> Side {
-    early(&flow(), &seg(c(0), p(0)).data(1), true, ms(0)).unwrap()
+    early(&seg(c(0), p(0)).data(1), true, ms(0)).unwrap()
 }
 
 fn tells(record: Record) -> Actions {
@@ -156,10 +155,10 @@ fn syn_replaces_what_its_socket_gives_up() {
 #[test]
 fn early_segments_wait_a_second() {
     let data = seg(c(0), p(0)).data(1);
-    assert!(early(&flow(), &data, false, ms(0)).is_none());
-    assert!(early(&flow(), &seg(c(0), p(0)), true, ms(0)).is_none());
+    assert!(early(&data, false, ms(0)).is_none());
+    assert!(early(&seg(c(0), p(0)), true, ms(0)).is_none());
     for flag in [Flags::SYN, Flags::RST] {
-        assert!(early(&flow(), &data.flag(flag), true, ms(0)).is_none());
+        assert!(early(&data.flag(flag), true, ms(0)).is_none());
     }
     let mut side = pending();
     assert!(side.is_embryonic());
@@ -180,11 +179,11 @@ fn early_segments_wait_a_second() {
 
 #[test]
 fn takeover_leaves_shadows_and_nothing_else() {
-    assert!(primary().take_over(|| ID, ms(1)).remove);
-    assert!(pending().take_over(|| ID, ms(1)).remove);
+    assert!(primary().take_over(ms(1)).remove);
+    assert!(pending().take_over(ms(1)).remove);
     let mut side = shadow();
     side.on_client(&seg(c(0), p(0)).data(10), true, ms(1));
-    let actions = side.take_over(|| ID, ms(2));
+    let actions = side.take_over(ms(2));
     assert!(side.is_migrated() && actions.flush_held && !actions.remove);
     assert_eq!(
         actions.counts,
@@ -195,87 +194,6 @@ fn takeover_leaves_shadows_and_nothing_else() {
     );
     let ack = actions.send.unwrap();
     assert_eq!((ack.seq, ack.ack), (p(0), c(0)));
-}
-
-/// The client's SYN and what follows it, as a backup hears them whose primary says nothing.
-fn heard(segments: &[Segment]) -> Side {
-    let opening = syn(CLIENT).options(linux(500, 0, 7)).window(900);
-    let mut side = early(&flow(), &opening, true, ms(0)).unwrap();
-    assert_eq!(
-        side.on_client(&opening, true, ms(0)).0,
-        Inbound::Drop(Counter::SynsHeard)
-    );
-    for segment in segments {
-        assert_eq!(side.on_client(segment, true, ms(10)).0, Inbound::Queue);
-    }
-    side
-}
-
-#[test]
-fn client_tells_what_a_dead_primary_did_not() {
-    let third = seg(c(0), p(0)).timestamps(510, 9000);
-    let mut side = heard(&[third, third.data(20)]);
-    assert_eq!(side.poll_at(), Some(ms(5000)));
-    let actions = side.take_over(|| ID, ms(200));
-    assert!(side.is_migrated() && !side.is_embryonic());
-    assert_eq!(side.id(), Some(ID));
-    assert_eq!(
-        actions.counts,
-        [
-            Some(Counter::TakeoverContinued),
-            Some(Counter::TakeoverGuessed)
-        ]
-    );
-    // This host's stack hears what the client said to the primary's.
-    let asked = actions.inject.unwrap();
-    let offered = linux(500, 0, 7);
-    assert!(asked.opens() && !actions.flush_held && !actions.remove);
-    assert_eq!((asked.seq, asked.window), (seq(CLIENT), 900));
-    assert_eq!(asked.options.mss, offered.mss);
-    assert_eq!(asked.options.window_scale, offered.window_scale);
-    assert_eq!(asked.options.timestamps.unwrap().tsval, 500);
-    assert!(asked.options.sack_permitted);
-    // Its answer is swallowed; what was kept goes in, and what comes out is in the primary's numbers, clock and scale.
-    let answer = syn_ack(SHADOW).options(linux(70_000, 500, 9));
-    let (outbound, actions) = side.on_output(&answer, ms(201));
-    assert_eq!(outbound, Outbound::Swallow);
-    assert!(actions.release_queue);
-    let said = seg(s(0), c(20)).data(5).window(400).timestamps(70_009, 510);
-    let (outbound, _) = side.on_output(&said, ms(210));
-    let Outbound::Send(change) = outbound else {
-        panic!("{outbound:?}")
-    };
-    assert_eq!((change.seq, change.window), (Some(p(0)), Some(400)));
-    // 9000 was ten milliseconds after the start, and this is 200 later.
-    assert_eq!(change.tsval, Some(9000 + 200));
-}
-
-#[test]
-fn no_guess_without_the_whole_handshake() {
-    let third = seg(c(0), p(0)).timestamps(510, 9000);
-    // No third segment; a server that has spoken; data without a SYN; options that no shadow has.
-    let mut half = heard(&[]);
-    let mut on = heard(&[third, seg(c(20), p(5)).timestamps(520, 9010)]);
-    let mut late = pending();
-    let signed = syn(CLIENT).options(Options {
-        md5: true,
-        ..Options::default()
-    });
-    let mut other = early(&flow(), &signed, true, ms(0)).unwrap();
-    other.on_client(&third, true, ms(1));
-    for side in [&mut half, &mut on, &mut late, &mut other] {
-        let actions = side.take_over(|| ID, ms(20));
-        assert!(actions.remove && actions.inject.is_none(), "{side:?}");
-    }
-    // The word of the primary is better; that of another connection is another connection's.
-    let mut side = heard(&[third.data(5)]);
-    let opening = open(Some(&mut side), &plain_open(), ms(20));
-    assert!(opening.inherits && opening.shadow.is_some());
-    let earlier = Open {
-        client_isn: seq(CLIENT - 100),
-        ..plain_open()
-    };
-    assert!(!open(Some(&mut side), &earlier, ms(20)).inherits);
 }
 
 #[test]
@@ -289,7 +207,7 @@ fn session_that_ends_leaves_the_primary_alone_and_no_shadow() {
     assert!(actions.inject.unwrap().flags.contains(Flags::RST));
     // A shadow that speaks is the primary's now.
     let mut side = shadow();
-    side.take_over(|| ID, ms(1));
+    side.take_over(ms(1));
     assert_eq!(side.end_session(why, ms(2)), Actions::default());
 }
 
@@ -311,7 +229,7 @@ fn who_leaves_resets_what_lives_by_translation() {
     let actions = side.leave(ms(2));
     assert!(reset(actions.inject) && actions.send.is_none());
     let mut side = shadow();
-    side.take_over(|| ID, ms(1));
+    side.take_over(ms(1));
     let actions = side.leave(ms(2));
     assert!(reset(actions.inject) && reset(actions.send));
     assert_eq!(actions.counts, [Some(Counter::MigratedReset), None]);

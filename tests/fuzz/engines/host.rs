@@ -381,9 +381,7 @@ impl Host {
             let Some(entry) = &mut self.entries[at] else {
                 continue;
             };
-            self.serial = self.serial.wrapping_add(1);
-            let name = ConnectionId(((at as u64) << 32) | u64::from(self.serial));
-            let actions = entry.side.take_over(|| name, now);
+            let actions = entry.side.take_over(now);
             // Without memory for its SYN, or with other options, it may still come to nothing.
             self.continued[at] =
                 entry.side.is_migrated() && (actions.flush_held || !self.starved && self.suits);

@@ -306,7 +306,7 @@ impl Host {
             if self.speaks {
                 return self.give(packet);
             }
-            let Some(side) = side::early(&flow, &segment, self.joined, self.instant()) else {
+            let Some(side) = side::early(&segment, self.joined, self.instant()) else {
                 return;
             };
             self.insert(flow, side);
@@ -345,17 +345,13 @@ impl Host {
         let found = self.find(flow).map(|at| &self.table[at].side);
         if side::is_fresh(found, segment, || socket) {
             self.table.retain(|entry| entry.flow != *flow);
-            let id = self.name(flow);
+            let id = ConnectionId(u64::from(self.serial) | (u64::from(flow.client.port) << 32));
+            self.serial = self.serial.wrapping_add(1);
             match Side::from_syn(id, *flow, segment, self.instant()) {
                 Ok(side) => self.insert(*flow, side),
                 Err(why) => self.count(why),
             }
         }
-    }
-
-    fn name(&mut self, flow: &Flow) -> ConnectionId {
-        self.serial = self.serial.wrapping_add(1);
-        ConnectionId(u64::from(self.serial) | (u64::from(flow.client.port) << 32))
     }
 
     fn enqueue(&mut self, entry: &mut Entry, packet: Vec<u8>, segment: &Segment) {
@@ -726,11 +722,7 @@ impl Host {
         self.speaks = true;
         self.joined = false;
         self.send(Datagram::Heartbeat, &[]);
-        self.retain(|host, entry| {
-            let name = host.name(&entry.flow);
-            let actions = entry.side.take_over(|| name, host.instant());
-            host.carry_out(entry, actions)
-        });
+        self.each(Side::take_over);
         self.engine.took_over();
     }
 

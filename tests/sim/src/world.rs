@@ -10,7 +10,7 @@
 //!
 //! Each arrow is a link of its own. Of a schedule's seed everything follows, so it replays exactly.
 
-use crate::check::{Situation, Told};
+use crate::check::Told;
 use crate::client::Client;
 use crate::host::{Gate, Host, Out, FIRST_PORT};
 use crate::link::{to_client, to_host, to_peer};
@@ -389,16 +389,10 @@ impl World {
         };
         let confirmed = || self.hosts[index].counter(Counter::CloseUnconfirmed) == 0;
         let gated = gate == Gate::Closed || gate == Gate::Leaving && lives() && confirmed();
-        let guessed = self.hosts[index]
-            .entry(port)
-            .is_some_and(|entry| matches!(&entry.side, Side::Shadow(it) if it.is_guessed()));
-        let situation = Situation {
-            gated,
-            migrated: self.report.takeovers > 0,
-            guessed,
-        };
+        let migrated = self.report.takeovers > 0;
         let client_bytes = self.schedule.talks[at].client_bytes();
-        if let Err(what) = self.told[at].send(&parsed.segment, situation, own, other, client_bytes)
+        if let Err(what) =
+            self.told[at].send(&parsed.segment, gated, migrated, own, other, client_bytes)
         {
             self.fail(format!("host {index}, connection {at}: {what}"));
         }

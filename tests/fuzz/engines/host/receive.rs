@@ -40,15 +40,14 @@ impl Host {
         }
         let now = self.now;
         let joined = self.joined;
-        if self.entries[at].is_none() && !self.speaks {
-            let side = side::early(&self.flows[at], &segment, joined, now);
-            self.entries[at] = side.map(Entry::new);
-            if self.entries[at].is_none() {
-                return;
-            }
-        }
         let Some(entry) = &mut self.entries[at] else {
-            return self.hand_up(at, &frame);
+            if self.speaks {
+                self.hand_up(at, &frame);
+            } else if let Some(side) = side::early(&segment, joined, now) {
+                self.entries[at] = Some(Entry::new(side));
+                self.enqueue(at, frame, &segment);
+            }
+            return;
         };
         let shadow = matches!(entry.side, Side::Shadow(_));
         let (inbound, actions) = entry.side.on_client(&segment, joined, now);
