@@ -6,7 +6,7 @@ use crate::engine::config::{self, KeyBytes, Refusal, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::node::Role;
-use crate::engine::primary::STALL_TIMEOUT;
+use crate::engine::primary::{Policy, Terms};
 use crate::engine::wire::Endpoint;
 use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
@@ -24,7 +24,6 @@ use core::net::SocketAddr;
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::{new_mutex, rcu, Arc, Mutex};
 
 macro_rules! controls {
@@ -54,7 +53,8 @@ controls! {
     TAKEOVER = 10, c"takeover", 0o200;
     RETAIN_KB = 11, c"retain_kb", 0o644;
     RETAIN_TOTAL_MB = 12, c"retain_total_mb", 0o644;
-    STALL = 13, c"backup_stall_ms", 0o644;
+    ACK_POLICY = 13, c"ack_policy", 0o644;
+    STALL = 14, c"backup_stall_ms", 0o644;
 }
 
 /// A node with everything that calls it. Dropped from the top: the callers go first.
@@ -102,8 +102,7 @@ struct Plan {
     key: Option<KeyBytes>,
     interval_ms: u32,
     misses: u32,
-    stall_ms: u32,
-    retain_kb: u32,
+    terms: Terms,
     retain_total_mb: u32,
     epoch: u32,
     running: Option<Running>,
@@ -188,8 +187,8 @@ impl Shared {
             peer,
             key: Key::new(key.as_bytes()),
             timing: plan.timing(),
-            stall_ms: plan.stall_ms,
-            budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
+            terms: plan.terms,
+            budget: Budget::new(plan.retain_total_mb),
         };
         #[cfg(sttcp_plant)]
         crate::sys::plant::spring().map_err(Why::Start)?;
@@ -247,15 +246,20 @@ impl Shared {
                 self.retime(&plan);
             }
             RETAIN_KB => {
-                plan.retain_kb = config::number(text, 0, 1 << 20)?;
+                plan.terms.retain = config::number(text, 0, 1 << 20)? << 10;
                 self.agree(&plan);
             }
             RETAIN_TOTAL_MB => {
                 plan.retain_total_mb = config::number(text, 0, 1 << 20)?;
                 self.agree(&plan);
             }
+            ACK_POLICY => {
+                plan.terms.policy = Policy::parse(text)?;
+                self.agree(&plan);
+            }
             STALL => {
-                plan.stall_ms = config::number(text, 1, 600_000)?;
+                let ms = config::number(text, 1, 600_000)?;
+                plan.terms.stall = Duration::from_millis(u64::from(ms));
                 self.agree(&plan);
             }
             TAP if text == "l2" => {}
@@ -274,9 +278,8 @@ impl Shared {
 
     fn agree(&self, plan: &Plan) {
         if let Some(running) = &plan.running {
-            let node = &running.node;
-            node.stall_ms.store(plan.stall_ms, Relaxed);
-            node.budget.set(plan.retain_kb, plan.retain_total_mb);
+            running.node.terms.set(&plan.terms);
+            running.node.budget.set(plan.retain_total_mb);
         }
     }
 
@@ -326,9 +329,10 @@ impl Control for Shared {
             INTERVAL => write!(out, "{}", plan.interval_ms),
             MISSES => write!(out, "{}", plan.misses),
             TAP => out.write_str("l2"),
-            RETAIN_KB => write!(out, "{}", plan.retain_kb),
+            RETAIN_KB => write!(out, "{}", plan.terms.retain >> 10),
             RETAIN_TOTAL_MB => write!(out, "{}", plan.retain_total_mb),
-            STALL => write!(out, "{}", plan.stall_ms),
+            ACK_POLICY => out.write_str(plan.terms.policy.name()),
+            STALL => write!(out, "{}", plan.terms.stall.as_millis()),
             _ => Ok(()),
         };
         written.map_err(|_| EINVAL)
@@ -386,8 +390,7 @@ impl PerNet for Namespace {
             key: None,
             interval_ms: 50,
             misses: 3,
-            stall_ms: STALL_TIMEOUT.as_millis() as u32,
-            retain_kb: 4096,
+            terms: Terms::default(),
             retain_total_mb: 256,
             epoch: 0,
             running: None,

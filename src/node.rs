@@ -8,13 +8,13 @@ use crate::engine::detector::Timing;
 use crate::engine::emit::{emit, emit_header, MAX_PACKET};
 use crate::engine::message::{Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Role, State};
-use crate::engine::primary;
+use crate::engine::primary::{self, Terms};
 use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
 use crate::engine::wire::{Flags, Flow, Segment};
 use crate::peer::Outbox;
-use crate::retention::Budget;
+use crate::retention::{Budget, LiveTerms};
 use crate::sys::bh::{new_bh_lock, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::hmac::Key;
@@ -79,8 +79,7 @@ pub(crate) struct Node {
     pub(crate) key: Key,
     pub(crate) counters: Arc<Counters>,
     pub(crate) table: Pin<KVBox<Table>>,
-    /// How long a shadow may make no progress with what it lacks, in ms.
-    pub(crate) stall_ms: Atomic<u32>,
+    pub(crate) terms: LiveTerms,
     pub(crate) budget: Arc<Budget>,
     /// Protocol state of the node; held for a few instructions, for each datagram and each timer tick.
     #[pin]
@@ -109,7 +108,7 @@ pub(crate) struct Settings {
     pub(crate) peer: SocketAddr,
     pub(crate) key: Key,
     pub(crate) timing: Timing,
-    pub(crate) stall_ms: u32,
+    pub(crate) terms: Terms,
     pub(crate) budget: Budget,
 }
 
@@ -128,7 +127,7 @@ impl Node {
             peer,
             key,
             timing,
-            stall_ms,
+            terms,
             budget,
         } = settings;
         let seed = key.tag(&[b"sttcp table"]);
@@ -149,7 +148,7 @@ impl Node {
                 key,
                 counters,
                 table,
-                stall_ms: Atomic::new(stall_ms),
+                terms: LiveTerms::new(&terms),
                 budget,
                 engine <- new_bh_lock!(engine, "sttcp_engine"),
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),

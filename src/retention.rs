@@ -4,38 +4,75 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::{Bytes, Kind as Datagram, Piece, Span, MAX_BODY, MAX_BYTES};
-use crate::engine::primary::ConnectionId;
+use crate::engine::primary::{ConnectionId, Policy, Terms};
 use crate::engine::seq::SeqNumber;
 use crate::engine::wire::{headers_len, Packet, Segment};
 use crate::node::Node;
 use crate::receive::HEADERS;
 use crate::sys::skb::{SkBuff, SkbQueue, Tag};
 use crate::table::Entry;
+use core::time::Duration;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
+
+/// What the operator has chosen for a node's connections, and may change at any time.
+pub(crate) struct LiveTerms {
+    eager: Atomic<u32>,
+    retain: Atomic<u32>,
+    stall_ms: Atomic<u32>,
+}
+
+impl LiveTerms {
+    /// These to begin with.
+    pub(crate) fn new(terms: &Terms) -> Self {
+        let live = Self {
+            eager: Atomic::new(0),
+            retain: Atomic::new(0),
+            stall_ms: Atomic::new(0),
+        };
+        live.set(terms);
+        live
+    }
+
+    /// These from now on. A connection takes note with its client's next segment.
+    pub(crate) fn set(&self, terms: &Terms) {
+        self.eager
+            .store(u32::from(terms.policy == Policy::Eager), Relaxed);
+        self.retain.store(terms.retain, Relaxed);
+        self.stall_ms
+            .store(terms.stall.as_millis() as u32, Relaxed);
+    }
+
+    /// What holds now. Any context.
+    pub(crate) fn get(&self) -> Terms {
+        Terms {
+            policy: match self.eager.load(Relaxed) {
+                0 => Policy::Gated,
+                _ => Policy::Eager,
+            },
+            retain: self.retain.load(Relaxed),
+            stall: Duration::from_millis(u64::from(self.stall_ms.load(Relaxed))),
+        }
+    }
+}
 
 /// What the copies of a node may take, and what they take: memory as the kernel counts it (`truesize`), in bytes.
 pub(crate) struct Budget {
     used: Atomic<u64>,
-    each: Atomic<u64>,
     total: Atomic<u64>,
 }
 
 impl Budget {
-    /// Limits for each connection in KiB and for all of them in MiB.
-    pub(crate) fn new(each_kb: u32, total_mb: u32) -> Self {
-        let budget = Self {
+    /// A limit in MiB.
+    pub(crate) fn new(total_mb: u32) -> Self {
+        Self {
             used: Atomic::new(0),
-            each: Atomic::new(0),
-            total: Atomic::new(0),
-        };
-        budget.set(each_kb, total_mb);
-        budget
+            total: Atomic::new(u64::from(total_mb) << 20),
+        }
     }
 
-    /// Changes the limits. What is kept beyond them stays until it is released.
-    pub(crate) fn set(&self, each_kb: u32, total_mb: u32) {
-        self.each.store(u64::from(each_kb) << 10, Relaxed);
+    /// Changes the limit. What is kept beyond it stays until it is released.
+    pub(crate) fn set(&self, total_mb: u32) {
         self.total.store(u64::from(total_mb) << 20, Relaxed);
     }
 }
@@ -63,10 +100,10 @@ impl Retained {
         self.bytes
     }
 
-    /// Keeps a copy, which shares the segment's bytes; `false` if a limit or memory forbids it.
-    fn keep(&mut self, skb: &SkBuff, tag: Tag, budget: &Arc<Budget>) -> bool {
+    /// Keeps a copy, which shares the segment's bytes; `false` if a limit or memory forbids it. This connection may have `limit` bytes.
+    fn keep(&mut self, skb: &SkBuff, tag: Tag, limit: u32, budget: &Arc<Budget>) -> bool {
         let size = u64::from(skb.truesize());
-        let beyond = self.bytes + size > budget.each.load(Relaxed)
+        let beyond = self.bytes + size > u64::from(limit)
             || budget.used.load(Relaxed) + size > budget.total.load(Relaxed);
         if beyond {
             return false;
@@ -131,7 +168,10 @@ impl Node {
             start: segment.seq.raw(),
             end: segment.end().raw(),
         };
-        if !entry.retained.keep(skb, tag, &self.budget) {
+        let limit = self.terms.get().retain;
+        if entry.retained.keep(skb, tag, limit, &self.budget) {
+            entry.side.on_retained(segment);
+        } else {
             // The client still has them, as they are not acknowledged before the backup has them.
             self.count(Counter::RetainOverflow);
         }

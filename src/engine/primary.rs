@@ -24,6 +24,7 @@
 //!
 //! Sequence numbers here are the client's for what the client sends and the primary's for what the server sends: those on the wire.
 
+use super::config::Refusal;
 use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record, Span};
 use super::plant::{planted, unless, Plant};
@@ -51,6 +52,9 @@ const REPAIR: u32 = 16 << 10;
 /// What a window must open by to be worth telling: about a segment, as in silly window avoidance (RFC 9293, section 3.8.6.2).
 pub(super) const WORTH: i32 = 1460;
 
+/// Copies take up to so many times the memory of the bytes that they keep, in segments of ordinary size.
+const COPY_COST: u32 = 4;
+
 /// How long the backup may take to confirm that it dropped a shadow.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -67,8 +71,54 @@ const HALF_OPEN: Duration = Duration::from_secs(5);
 /// How long any other new connection may be without a socket.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// How long the backup may take to have its shadow, and that to make any progress, unless told.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// When client bytes are acknowledged.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// When the backup has them. No crash loses one.
+    Gated,
+    /// When the backup has them, or copies are kept for it. What only the primary has dies with it.
+    Eager,
+}
+
+impl Policy {
+    /// The word in `net.sttcp.ack_policy`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Policy::Gated => "gated",
+            Policy::Eager => "eager",
+        }
+    }
+
+    /// Reads that word.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "gated" => Ok(Policy::Gated),
+            "eager" => Ok(Policy::Eager),
+            _ => Err(Refusal::UnknownWord),
+        }
+    }
+}
+
+/// What the operator has chosen for connections.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// When client bytes are acknowledged.
+    pub policy: Policy,
+    /// The memory that copies of a connection's client segments may take, in bytes.
+    pub retain: u32,
+    /// How long the backup may take to have its shadow, and that to make any progress.
+    pub stall: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            policy: Policy::Gated,
+            retain: 4 << 20,
+            stall: Duration::from_secs(2),
+        }
+    }
+}
 
 /// Where a connection stands.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -153,8 +203,7 @@ pub struct Connection {
     id: ConnectionId,
     flow: Flow,
     state: State,
-    /// How long the backup may take to have its shadow, and that to make any progress.
-    stall: Duration,
+    terms: Terms,
     /// The client's side of the handshake.
     client_isn: SeqNumber,
     client_window: u16,
@@ -185,6 +234,9 @@ pub struct Connection {
     /// The end of what was sent to the backup again, and of what is to be.
     repaired: SeqNumber,
     repair_to: SeqNumber,
+    /// The end of what there are copies of, from what the shadow has taken on without a gap; and a range of more.
+    retained: SeqNumber,
+    retained_apart: Span,
     /// The end of what the server has sent.
     snd_nxt: SeqNumber,
     /// The highest acknowledgement of the client.
@@ -228,7 +280,7 @@ impl Connection {
             id,
             flow,
             state: State::HalfOpen,
-            stall: STALL_TIMEOUT,
+            terms: Terms::default(),
             client_isn: syn.seq,
             client_window: syn.window,
             client_mss: syn.options.mss.unwrap_or(0),
@@ -250,6 +302,11 @@ impl Connection {
             client_clock: None,
             repaired: next,
             repair_to: next,
+            retained: next,
+            retained_apart: Span {
+                start: next,
+                end: next,
+            },
             snd_nxt: SeqNumber::default(),
             snd_una: SeqNumber::default(),
             edge: next,
@@ -277,9 +334,9 @@ impl Connection {
         self.state
     }
 
-    /// From now on the backup may take so long to have its shadow, and that to make any progress.
-    pub fn set_stall(&mut self, stall: Duration) {
-        self.stall = stall;
+    /// From now on these terms hold.
+    pub fn set_terms(&mut self, terms: Terms) {
+        self.terms = terms;
     }
 
     /// Client bytes that the stack acknowledged and the shadow has not.
@@ -365,6 +422,27 @@ impl Connection {
             && segment.ack <= self.snd_nxt
     }
 
+    /// The copy of a client's segment that [`Actions::retain`] asked for is there.
+    pub fn on_retained(&mut self, segment: &Segment) {
+        let kept = Span {
+            start: segment.seq,
+            end: segment.end(),
+        };
+        for span in [kept, self.retained_apart] {
+            if span.start <= self.retained.max(self.shadow_rcv) {
+                self.retained = self.retained.max(span.end);
+            } else if self.retained_apart.end <= self.retained {
+                self.retained_apart = span;
+            } else if span.start <= self.retained_apart.end && span.end >= self.retained_apart.start
+            {
+                self.retained_apart = Span {
+                    start: span.start.min(self.retained_apart.start),
+                    end: span.end.max(self.retained_apart.end),
+                };
+            }
+        }
+    }
+
     /// Whether the segment is none of an earlier time (RFC 7323, section 5.3). The stack drops those, and a copy of one would give the backup bytes
     /// that the primary has not taken.
     fn is_current(&mut self, segment: &Segment) -> bool {
@@ -433,7 +511,10 @@ impl Connection {
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale());
         let opens = edge > self.edge;
         self.edge = self.edge.max(edge);
-        if self.state == State::Opening && !segment.is_empty() && !planted(Plant::Greeting) {
+        let awaits_shadow = self.state == State::Opening
+            && self.terms.policy == Policy::Gated
+            && !planted(Plant::Greeting);
+        if awaits_shadow && !segment.is_empty() {
             // Should this host die now, nobody could go on from there.
             actions.count = new_data.then_some(Counter::OutputAwaitsShadow);
             let verdict = match new_data {
@@ -623,7 +704,7 @@ impl Connection {
             self.retry = self.retry.saturating_mul(2);
             self.next_retry = now.after(self.retry);
             actions.record = Some(match self.state {
-                State::Opening if waited >= self.stall => {
+                State::Opening if waited >= self.terms.stall => {
                     return self.leave(Counter::UnprotectedOpenTimeout, now)
                 }
                 State::Opening => Record::Open(self.open(now)),
@@ -635,7 +716,9 @@ impl Connection {
                     };
                 }
                 State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
-                _ if waited >= self.stall => return self.leave(Counter::UnprotectedStalled, now),
+                _ if waited >= self.terms.stall => {
+                    return self.leave(Counter::UnprotectedStalled, now)
+                }
                 _ => {
                     actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
                     actions.count = actions.resend.map(|_| Counter::TailsRepaired);
@@ -713,7 +796,10 @@ impl Connection {
         if !self.gated() || self.lets_go() {
             return self.rcv_nxt;
         }
-        self.rcv_nxt.min(self.shadow_rcv)
+        self.rcv_nxt.min(match self.terms.policy {
+            Policy::Gated => self.shadow_rcv,
+            Policy::Eager => self.shadow_rcv.max(self.retained),
+        })
     }
 
     /// Whether only the client's FIN is missing at the shadow, and the client has everything: that is let go, as the socket is gone soon.
@@ -727,7 +813,13 @@ impl Connection {
         if !self.gated() || planted(Plant::Window) {
             return edge;
         }
-        edge.min(self.shadow_edge)
+        edge.min(match self.terms.policy {
+            Policy::Gated => self.shadow_edge,
+            // What cannot be kept would not be acknowledged, and be sent for nothing.
+            Policy::Eager => self
+                .shadow_edge
+                .max(self.shadow_rcv + self.terms.retain / COPY_COST),
+        })
     }
 
     /// Sends the acknowledgement and the window that were held back, as far as they are allowed now.

@@ -8,13 +8,12 @@
 use super::counters::Counter;
 use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
-use super::primary::{self, Connection, ConnectionId, Socket};
+use super::primary::{self, Connection, ConnectionId, Socket, Terms};
 use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
 use super::time::Instant;
 use super::wire::{Flags, Flow, Segment};
-use core::time::Duration;
 
 pub use super::shadow::Inbound;
 
@@ -238,10 +237,17 @@ impl Side {
         matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
     }
 
-    /// From now on the backup may take so long to have its shadow, and that to make any progress.
-    pub fn set_stall(&mut self, stall: Duration) {
+    /// From now on these terms hold.
+    pub fn set_terms(&mut self, terms: Terms) {
         if let Side::Primary(connection) = self {
-            connection.set_stall(stall);
+            connection.set_terms(terms);
+        }
+    }
+
+    /// The copy of the client's segment that [`Actions::retain`] asked for is there.
+    pub fn on_retained(&mut self, segment: &Segment) {
+        if let Side::Primary(connection) = self {
+            connection.on_retained(segment);
         }
     }
 

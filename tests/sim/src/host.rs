@@ -315,6 +315,7 @@ impl Host {
             let (inbound, actions) = entry.side.on_client(&segment, host.joined, host.instant());
             if actions.retain {
                 entry.retained.push((segment, packet.clone()));
+                entry.side.on_retained(&segment);
             }
             let pass = match inbound {
                 Inbound::Pass(change) => {
