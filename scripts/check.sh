@@ -37,7 +37,7 @@ sites() {
         /^ *\/\// { next }
         /GFP_|bindings::(register_|nf_register_|proc_create_|sttcp_register_|sock_create_|kernel_bind|sttcp_alloc_)/ ||
             /bindings::(arp_send|ndisc_send_|ip_route_output_|ip6_route_output_|ip6_dst_lookup_|sttcp_dst_neigh_lookup)/ ||
-            /bindings::(skb_ensure_writable|sttcp_skb_clone|skb_copy\(|pskb_|sttcp_pskb_|sttcp_skb_orphan_frags)/ {
+            /bindings::(skb_ensure_writable|(sttcp_)?skb_clone|skb_copy(\(|_expand|_ubufs)|pskb_|sttcp_pskb_|sttcp_skb_orphan_frags)/ {
             if (!asked) { print FILENAME ":" FNR ": memory without fail::at() before it in its function:" $0; failed = 1 }
         }
         END { exit failed }' "$@"
