@@ -441,7 +441,8 @@ impl Node {
     }
 
     fn poll_entry(&self, entry: &mut Entry, now: Instant, next: &mut Option<Instant>) -> bool {
-        let due = entry.side.poll(now);
+        let stall = Duration::from_millis(u64::from(self.stall_ms.load(Relaxed)));
+        let due = entry.side.poll(now, stall);
         let keep = due.is_none_or(|actions| self.carry_out(entry, actions));
         *next = earliest(*next, entry.side.poll_at());
         keep

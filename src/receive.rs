@@ -20,8 +20,6 @@ use crate::sys::skb::{SkBuff, Tag};
 use crate::sys::tracepoint::DataReady;
 use crate::table::{Bucket, Entry};
 use core::net::SocketAddr;
-use core::time::Duration;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::rcu;
 
 /// As much of a packet as its headers can be long: IPv6, some extension headers, TCP with all its options.
@@ -211,8 +209,6 @@ impl Node {
         entry: &mut Entry,
         segment: &Segment,
     ) -> (Verdict, bool) {
-        let stall = Duration::from_millis(u64::from(self.stall_ms.load(Relaxed)));
-        entry.side.set_stall(stall);
         let (inbound, actions) = entry.side.on_client(segment, self.joined(), now());
         if actions.retain {
             self.retain(entry, &skb, segment);

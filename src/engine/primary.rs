@@ -153,8 +153,6 @@ pub struct Connection {
     id: ConnectionId,
     flow: Flow,
     state: State,
-    /// How long the backup may take to have its shadow, and that to make any progress.
-    stall: Duration,
     /// The client's side of the handshake.
     client_isn: SeqNumber,
     client_window: u16,
@@ -228,7 +226,6 @@ impl Connection {
             id,
             flow,
             state: State::HalfOpen,
-            stall: STALL_TIMEOUT,
             client_isn: syn.seq,
             client_window: syn.window,
             client_mss: syn.options.mss.unwrap_or(0),
@@ -275,11 +272,6 @@ impl Connection {
     /// Where it stands.
     pub fn state(&self) -> State {
         self.state
-    }
-
-    /// From now on the backup may take so long to have its shadow, and that to make any progress.
-    pub fn set_stall(&mut self, stall: Duration) {
-        self.stall = stall;
     }
 
     /// Client bytes that the stack acknowledged and the shadow has not.
@@ -615,15 +607,15 @@ impl Connection {
         super::time::earliest(retry, self.check_at)
     }
 
-    /// A time that was asked for has come.
-    pub fn poll(&mut self, now: Instant) -> Actions {
+    /// A time that was asked for has come. `stall` is how long the backup may take to have its shadow, and that to make any progress.
+    pub fn poll(&mut self, now: Instant, stall: Duration) -> Actions {
         let mut actions = Actions::default();
         if let Some(since) = self.waiting_since.filter(|_| now >= self.next_retry) {
             let waited = now.since(since);
             self.retry = self.retry.saturating_mul(2);
             self.next_retry = now.after(self.retry);
             actions.record = Some(match self.state {
-                State::Opening if waited >= self.stall => {
+                State::Opening if waited >= stall => {
                     return self.leave(Counter::UnprotectedOpenTimeout, now)
                 }
                 State::Opening => Record::Open(self.open(now)),
@@ -635,7 +627,7 @@ impl Connection {
                     };
                 }
                 State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
-                _ if waited >= self.stall => return self.leave(Counter::UnprotectedStalled, now),
+                _ if waited >= stall => return self.leave(Counter::UnprotectedStalled, now),
                 _ => {
                     actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
                     actions.count = actions.resend.map(|_| Counter::TailsRepaired);

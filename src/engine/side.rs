@@ -238,13 +238,6 @@ impl Side {
         matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
     }
 
-    /// From now on an acknowledgement may be held back for so long without any progress of the shadow.
-    pub fn set_stall(&mut self, stall: Duration) {
-        if let Side::Primary(connection) = self {
-            connection.set_stall(stall);
-        }
-    }
-
     /// Whether copies of the client's segments are of use.
     pub fn retains(&self) -> bool {
         matches!(self, Side::Primary(connection) if connection.retains())
@@ -393,11 +386,11 @@ impl Side {
         }
     }
 
-    /// Does what is due, if something is.
-    pub fn poll(&mut self, now: Instant) -> Option<Actions> {
+    /// Does what is due, if something is. `stall`: see [`Connection::poll`].
+    pub fn poll(&mut self, now: Instant, stall: Duration) -> Option<Actions> {
         self.poll_at().filter(|at| *at <= now)?;
         Some(match self {
-            Side::Primary(connection) => connection.poll(now).into(),
+            Side::Primary(connection) => connection.poll(now, stall).into(),
             Side::Shadow(shadow) => shadow.poll(now).into(),
             Side::Pending(_) => Actions {
                 counts: [Some(Counter::PendingExpired), None],

@@ -23,7 +23,7 @@ use script::{flow, ms, seg, seq, syn, Script, ID};
 use std::collections::VecDeque;
 use sttcp::{
     message::{Bytes, Close, Record},
-    primary::{self, Connection, State, Verdict},
+    primary::{self, Connection, State, Verdict, STALL_TIMEOUT},
     seq::SeqNumber,
     shadow::{self, Inbound, Outbound, Shadow},
     time::Instant,
@@ -488,7 +488,7 @@ impl World {
         self.millis += millis;
         let now = self.now();
         if !self.is_speaking() && self.connection.poll_at().is_some_and(|at| at <= now) {
-            let actions = self.connection.poll(now);
+            let actions = self.connection.poll(now, STALL_TIMEOUT);
             self.obey(actions);
         }
         if let Some(shadow) = &mut self.shadow {

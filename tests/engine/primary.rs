@@ -9,7 +9,7 @@ use script::{c, flow, linux, ms, p, plain_open, seg, syn, syn_ack, Script, CLIEN
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record, Span},
-    primary::{plain_handshake, Actions, Connection, Socket, State, Verdict},
+    primary::{plain_handshake, Actions, Connection, Socket, State, Verdict, STALL_TIMEOUT},
     rewrite::{Blank, Rewrite},
     seq::SeqNumber,
     wire::{Flags, Options, Segment, Timestamps},
@@ -281,7 +281,7 @@ fn server_waits_for_the_shadow_with_what_it_says() {
     let mut forgotten = opening();
     greets(&mut forgotten);
     let mut now = ms(202);
-    while !forgotten.poll(now).flush {
+    while !forgotten.poll(now, STALL_TIMEOUT).flush {
         now = forgotten.poll_at().unwrap();
     }
     assert_eq!(
@@ -301,7 +301,7 @@ fn open_is_repeated_and_given_up() {
     let mut tries = 0;
     let end = loop {
         let now = connection.poll_at().unwrap();
-        let actions = connection.poll(now);
+        let actions = connection.poll(now, STALL_TIMEOUT);
         if actions.record == CLOSE {
             assert_eq!(actions.count, Some(Counter::UnprotectedOpenTimeout));
             break now;
@@ -325,8 +325,8 @@ fn open_is_repeated_and_given_up() {
 fn first_retries_come_after_20_and_60_ms() {
     let mut connection = opening();
     assert_eq!(connection.poll_at(), Some(ms(20)));
-    assert_eq!(connection.poll(ms(19)), Actions::default());
-    assert!(connection.poll(ms(20)).record.is_some());
+    assert_eq!(connection.poll(ms(19), STALL_TIMEOUT), Actions::default());
+    assert!(connection.poll(ms(20), STALL_TIMEOUT).record.is_some());
     assert_eq!(connection.poll_at(), Some(ms(60)));
 }
 
@@ -448,7 +448,7 @@ fn backup_is_asked_while_an_acknowledgement_is_held() {
     assert_eq!(connection.poll_at(), None);
     swallowed(connection.on_server(&seg(p(0), c(100)), ms(1000)));
     assert_eq!(connection.poll_at(), Some(ms(1005)));
-    let actions = connection.poll(ms(1005));
+    let actions = connection.poll(ms(1005), STALL_TIMEOUT);
     assert_eq!(actions.record, Some(Record::Query(ID)));
     assert_eq!(connection.poll_at(), Some(ms(1015)));
     connection.on_progress(&progress(100, 0), ms(1006));
@@ -543,7 +543,7 @@ fn lost_tail_is_sent_in_parts() {
     connection.on_client(&seg(c(0), p(0)).data(40_000), true, ms(2));
     connection.on_server(&seg(p(0), c(40_000)), ms(2));
     assert_eq!(connection.poll_at(), Some(ms(7)));
-    let actions = connection.poll(ms(7));
+    let actions = connection.poll(ms(7), STALL_TIMEOUT);
     assert_eq!(actions.resend, span(0, PART));
     assert_eq!(actions.count, Some(Counter::TailsRepaired));
     assert_eq!(connection.poll_at(), Some(ms(17)));
@@ -564,7 +564,7 @@ fn stalled_shadow_is_left_behind() {
     swallowed(connection.on_server(&seg(p(0), c(100)), ms(1000)));
     let (end, actions) = loop {
         let now = connection.poll_at().unwrap();
-        let actions = connection.poll(now);
+        let actions = connection.poll(now, STALL_TIMEOUT);
         if actions.record != Some(Record::Query(ID)) {
             break (now, actions);
         }
@@ -594,7 +594,7 @@ fn shadow_left_behind_is_asked_after_until_the_backup_dropped_it() {
     let (mut closes, mut first) = (0, None);
     let (end, actions) = loop {
         let now = connection.poll_at().unwrap();
-        let actions = connection.poll(now);
+        let actions = connection.poll(now, STALL_TIMEOUT);
         match actions.record {
             Some(Record::Query(_)) => {}
             CLOSE => {
@@ -620,7 +620,7 @@ fn loss_of_the_backup_ends_every_wait() {
     swallowed(connection.on_server(&seg(p(0), c(100)), ms(1000)));
     while connection.state() == State::Protected {
         let now = connection.poll_at().unwrap();
-        connection.poll(now);
+        connection.poll(now, STALL_TIMEOUT);
     }
     let actions = connection.unprotect(Counter::UnprotectedBackupLost, ms(5000));
     assert_eq!(actions.count, None);
@@ -738,7 +738,10 @@ fn window_opens_no_wider_than_the_shadows() {
     let actions = connection.on_progress(&at(30_000, 30_000), ms(6));
     assert_eq!(actions.send, Some(seg(p(1), c(30_000)).window(0)));
     let asked = connection.poll_at().unwrap();
-    assert_eq!(connection.poll(asked).record, Some(Record::Query(ID)));
+    assert_eq!(
+        connection.poll(asked, STALL_TIMEOUT).record,
+        Some(Record::Query(ID))
+    );
     let actions = connection.on_progress(&at(30_000, 50_000), asked);
     assert_eq!(actions.send, Some(seg(p(1), c(30_000)).window(20_000)));
     assert_eq!(connection.poll_at(), None);
@@ -868,7 +871,7 @@ fn last_ack_is_said_again_for_the_socket_that_is_gone() {
         Actions::default()
     );
     assert_eq!(connection.poll_at(), Some(ms(3016)));
-    assert!(connection.poll(ms(3016)).check_socket);
+    assert!(connection.poll(ms(3016), STALL_TIMEOUT).check_socket);
     let over = connection.on_socket(Socket::Gone, ms(3016));
     assert_eq!((over.record, over.remove), (None, true));
 }
@@ -889,8 +892,8 @@ fn close_from_both_sides() {
     assert_eq!(actions.send, Some(seg(p(1), c(1))));
     // The shadow is asked for the FIN meanwhile.
     assert_eq!(connection.poll_at(), Some(ms(7)));
-    assert!(!connection.poll(ms(7)).check_socket);
-    assert!(connection.poll(ms(14)).check_socket);
+    assert!(!connection.poll(ms(7), STALL_TIMEOUT).check_socket);
+    assert!(connection.poll(ms(14), STALL_TIMEOUT).check_socket);
     assert_eq!(
         connection.on_socket(Socket::Live, ms(20)),
         Actions::default()
@@ -938,8 +941,8 @@ fn reset_makes_the_kernel_be_asked() {
         let mut connection = protected();
         reset(&mut connection);
         assert_eq!(connection.poll_at(), Some(ms(15)));
-        assert_eq!(connection.poll(ms(14)), Actions::default());
-        assert!(connection.poll(ms(15)).check_socket);
+        assert_eq!(connection.poll(ms(14), STALL_TIMEOUT), Actions::default());
+        assert!(connection.poll(ms(15), STALL_TIMEOUT).check_socket);
         // The stack did not believe it: the connection goes on.
         assert_eq!(connection.state(), State::Protected);
         assert_eq!(connection.poll_at(), None);

@@ -12,7 +12,7 @@ use sttcp::{
     counters::Counter,
     message::{Close, Gone, Progress, Record},
     node::Role,
-    primary::{ConnectionId, Socket},
+    primary::{ConnectionId, Socket, STALL_TIMEOUT},
     rewrite::Rewrite,
     shadow::Inbound,
     side::{early, is_fresh, open, unknown, Actions, Opening, Outbound, Side},
@@ -171,8 +171,8 @@ fn early_segments_wait_a_second() {
     assert_eq!(outbound, Outbound::Swallow);
     assert_eq!(actions.counts, [Some(Counter::OutputMuted), None]);
     assert_eq!(side.poll_at(), Some(ms(1000)));
-    assert_eq!(side.poll(ms(999)), None);
-    let expired = side.poll(ms(1000)).unwrap();
+    assert_eq!(side.poll(ms(999), STALL_TIMEOUT), None);
+    let expired = side.poll(ms(1000), STALL_TIMEOUT).unwrap();
     assert_eq!(expired.counts, [Some(Counter::PendingExpired), None]);
     assert!(expired.remove);
 }

@@ -16,7 +16,7 @@ use sttcp::{
     detector::Timing,
     message::{records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN},
     node::{Event, Node, Role, State},
-    primary::{plain_handshake, Connection, ConnectionId, Socket},
+    primary::{plain_handshake, Connection, ConnectionId, Socket, STALL_TIMEOUT},
     rewrite::{Checksum, Rewrite},
     seq::{Delta, SeqNumber},
     shadow::Shadow,

@@ -23,7 +23,7 @@ use sttcp::message::{
     records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN,
 };
 use sttcp::node::{Event, Node, Role, State};
-use sttcp::primary::{self, plain_handshake, ConnectionId, Socket};
+use sttcp::primary::{self, plain_handshake, ConnectionId, Socket, STALL_TIMEOUT};
 use sttcp::rewrite::{Checksum, Rewrite};
 use sttcp::seq::SeqNumber;
 use sttcp::side::{self, Actions, Inbound, Outbound, Side};
@@ -674,7 +674,7 @@ impl Host {
         }
         let mut next = Some(self.next_sweep);
         self.retain(|host, entry| {
-            let due = entry.side.poll(now);
+            let due = entry.side.poll(now, STALL_TIMEOUT);
             let keep = due.is_none_or(|actions| host.carry_out(entry, actions));
             next = earliest(next, entry.side.poll_at());
             keep && (!sweep || {

@@ -69,7 +69,7 @@ impl Host {
         let now = self.now;
         let due = self.entries[at]
             .as_mut()
-            .and_then(|entry| entry.side.poll(now));
+            .and_then(|entry| entry.side.poll(now, STALL_TIMEOUT));
         if let Some(actions) = due {
             self.carry_out(at, actions);
         }
