@@ -6,7 +6,7 @@ use crate::engine::config::{self, KeyBytes, Refusal, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::node::Role;
-use crate::engine::primary::STALL_TIMEOUT;
+use crate::engine::primary::{Policy, Terms, STALL_TIMEOUT};
 use crate::engine::wire::Endpoint;
 use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
@@ -54,7 +54,8 @@ controls! {
     TAKEOVER = 10, c"takeover", 0o200;
     RETAIN_KB = 11, c"retain_kb", 0o644;
     RETAIN_TOTAL_MB = 12, c"retain_total_mb", 0o644;
-    STALL = 13, c"backup_stall_ms", 0o644;
+    ACK_POLICY = 13, c"ack_policy", 0o644;
+    STALL = 14, c"backup_stall_ms", 0o644;
 }
 
 /// A node with everything that calls it. Dropped from the top: the callers go first.
@@ -105,6 +106,7 @@ struct Plan {
     stall_ms: u32,
     retain_kb: u32,
     retain_total_mb: u32,
+    policy: Policy,
     epoch: u32,
     running: Option<Running>,
 }
@@ -190,6 +192,7 @@ impl Shared {
             timing: plan.timing(),
             stall_ms: plan.stall_ms,
             budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
+            policy: plan.policy,
         };
         #[cfg(sttcp_plant)]
         crate::sys::plant::spring().map_err(Why::Start)?;
@@ -254,6 +257,10 @@ impl Shared {
                 plan.retain_total_mb = config::number(text, 0, 1 << 20)?;
                 self.agree(&plan);
             }
+            ACK_POLICY => {
+                plan.policy = Policy::parse(text)?;
+                self.agree(&plan);
+            }
             STALL => {
                 plan.stall_ms = config::number(text, 1, 600_000)?;
                 self.agree(&plan);
@@ -276,7 +283,7 @@ impl Shared {
         if let Some(running) = &plan.running {
             let node = &running.node;
             node.stall_ms.store(plan.stall_ms, Relaxed);
-            node.budget.set(plan.retain_kb, plan.retain_total_mb);
+            node.set_terms(plan.retain_kb, plan.retain_total_mb, plan.policy);
         }
     }
 
@@ -328,6 +335,7 @@ impl Control for Shared {
             TAP => out.write_str("l2"),
             RETAIN_KB => write!(out, "{}", plan.retain_kb),
             RETAIN_TOTAL_MB => write!(out, "{}", plan.retain_total_mb),
+            ACK_POLICY => out.write_str(plan.policy.name()),
             STALL => write!(out, "{}", plan.stall_ms),
             _ => Ok(()),
         };
@@ -379,6 +387,7 @@ impl PerNet for Namespace {
     }
 
     fn init(net: Net) -> Result<Pin<KBox<Self>>> {
+        let terms = Terms::default();
         let plan = Plan {
             services: None,
             local: None,
@@ -387,8 +396,9 @@ impl PerNet for Namespace {
             interval_ms: 50,
             misses: 3,
             stall_ms: STALL_TIMEOUT.as_millis() as u32,
-            retain_kb: 4096,
+            retain_kb: terms.retain >> 10,
             retain_total_mb: 256,
+            policy: terms.policy,
             epoch: 0,
             running: None,
         };

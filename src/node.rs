@@ -8,7 +8,7 @@ use crate::engine::detector::Timing;
 use crate::engine::emit::{emit, emit_header, MAX_PACKET};
 use crate::engine::message::{Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Role, State};
-use crate::engine::primary;
+use crate::engine::primary::{self, Policy, Terms};
 use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
@@ -82,6 +82,7 @@ pub(crate) struct Node {
     /// How long a shadow may make no progress with what it lacks, in ms.
     pub(crate) stall_ms: Atomic<u32>,
     pub(crate) budget: Arc<Budget>,
+    eager: Atomic<bool>,
     /// Protocol state of the node; held for a few instructions, for each datagram and each timer tick.
     #[pin]
     pub(crate) engine: BhLock<Engine>,
@@ -111,6 +112,7 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     pub(crate) stall_ms: u32,
     pub(crate) budget: Budget,
+    pub(crate) policy: Policy,
 }
 
 /// The monotonic clock. Any context.
@@ -130,6 +132,7 @@ impl Node {
             timing,
             stall_ms,
             budget,
+            policy,
         } = settings;
         let seed = key.tag(&[b"sttcp table"]);
         let table = Table::new(
@@ -140,7 +143,8 @@ impl Node {
         fail::at(Site::Node)?;
         let budget = Arc::new(budget, GFP_KERNEL)?;
         fail::at(Site::Node)?;
-        let engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
+        let mut engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
+        engine.set_eager(policy == Policy::Eager);
         Arc::pin_init(
             pin_init!(Self {
                 net,
@@ -151,6 +155,7 @@ impl Node {
                 table,
                 stall_ms: Atomic::new(stall_ms),
                 budget,
+                eager: Atomic::new(policy == Policy::Eager),
                 engine <- new_bh_lock!(engine, "sttcp_engine"),
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
                 speaks: Atomic::new(u32::from(role == Role::Primary)),
@@ -189,6 +194,31 @@ impl Node {
 
     pub(crate) fn set_joined(&self, joined: bool) {
         self.joined.store(joined, Release);
+    }
+
+    /// What holds for connections now. Any context.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            policy: if self.eager.load(Relaxed) {
+                Policy::Eager
+            } else {
+                Policy::Gated
+            },
+            retain: self.budget.each(),
+        }
+    }
+
+    /// Other limits and another policy hold from now on, also for the connections that there are. Process context.
+    pub(crate) fn set_terms(&self, each_kb: u32, total_mb: u32, policy: Policy) {
+        self.budget.set(each_kb, total_mb);
+        self.eager.store(policy == Policy::Eager, Relaxed);
+        self.engine.lock().set_eager(policy == Policy::Eager);
+        let (terms, now) = (self.terms(), now());
+        // A connection that is made meanwhile has these terms, or is found here: its maker and this visit lock its bucket one after the other.
+        self.table.retain(|entry| {
+            let actions = entry.side.set_terms(terms, now);
+            self.carry_out(entry, actions)
+        });
     }
 
     /// The device that packets to the service came in by last; 0 if none did.
@@ -379,7 +409,7 @@ impl Node {
                     "primary {peer} silent for {} ms: taking over, epoch {epoch}\n",
                     silence.as_millis()
                 );
-                self.take_over();
+                self.take_over(silence);
             }
             Event::SteppedDown => {
                 self.set_speaks(false);

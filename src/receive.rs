@@ -180,7 +180,8 @@ impl Node {
         let found = found.map(|entry| &entry.side);
         if side::is_fresh(found, segment, || self.socket(flow, ifindex)) {
             bucket.remove(flow);
-            match Side::from_syn(self.table.name(flow), *flow, segment, now()) {
+            let name = self.table.name(flow);
+            match Side::from_syn(name, *flow, segment, self.terms(), now()) {
                 Ok(side) => match bucket.insert(*flow, side, skb.ifindex()) {
                     Some((_, evicted)) if evicted => self.count(Counter::HalfOpenEvicted),
                     Some(_) => {}

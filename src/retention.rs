@@ -38,6 +38,11 @@ impl Budget {
         self.each.store(u64::from(each_kb) << 10, Relaxed);
         self.total.store(u64::from(total_mb) << 20, Relaxed);
     }
+
+    /// What each connection may have, in bytes.
+    pub(crate) fn each(&self) -> u32 {
+        u32::try_from(self.each.load(Relaxed)).unwrap_or(u32::MAX)
+    }
 }
 
 /// The copies of one connection, in the order in which they came.
@@ -80,9 +85,9 @@ impl Retained {
         true
     }
 
-    /// Frees the copies that end at `end` or before.
+    /// Frees the copies that end at `end` or before, but for those that came after one that ends later.
     pub(crate) fn release(&mut self, end: SeqNumber) {
-        self.queue.retain(|tag| SeqNumber::new(tag.end) > end);
+        while self.queue.pop_front_if(|tag| SeqNumber::new(tag.end) <= end).is_some() {}
         self.recount();
     }
 
@@ -131,7 +136,9 @@ impl Node {
             start: segment.seq.raw(),
             end: segment.end().raw(),
         };
-        if !entry.retained.keep(skb, tag, &self.budget) {
+        if entry.retained.keep(skb, tag, &self.budget) {
+            entry.side.on_retained(segment);
+        } else {
             // The client still has them, as they are not acknowledged before the backup has them.
             self.count(Counter::RetainOverflow);
         }

@@ -11,6 +11,7 @@ use crate::receive::{rewrite, HEADERS};
 use crate::sys::announce::announce;
 use crate::sys::{clock, skb::SkBuff};
 use crate::table::{Bucket, Entry};
+use core::time::Duration;
 use kernel::prelude::*;
 
 impl Node {
@@ -25,12 +26,13 @@ impl Node {
         }
         self.count(Counter::TakeoversRequested);
         pr_warn!("taking over on request\n");
-        self.take_over();
+        self.take_over(Duration::ZERO);
         true
     }
 
     /// The engine is primary now; so are the connections. Any context, nothing locked.
-    pub(crate) fn take_over(&self) {
+    pub(crate) fn take_over(&self, silence: Duration) {
+        let before = self.engine.lock().predecessor(silence);
         let begun = now();
         let flushed = || self.counters.get(Counter::HeldFlushed);
         let (mut continued, flushed_before) = (0u32, flushed());
@@ -39,7 +41,7 @@ impl Node {
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
         self.send(Datagram::Heartbeat, &[]);
         self.table.retain(|entry| {
-            let actions = entry.side.take_over(begun);
+            let actions = entry.side.take_over(begun, before);
             continued += u32::from(entry.side.is_migrated());
             self.carry_out(entry, actions)
         });
@@ -61,7 +63,8 @@ impl Node {
             return;
         };
         if !entry.side.is_migrated() {
-            let actions = entry.side.take_over(now());
+            let before = self.engine.lock().predecessor(Duration::ZERO);
+            let actions = entry.side.take_over(now(), before);
             if !self.carry_out(entry, actions) {
                 bucket.remove(flow);
             }

@@ -153,6 +153,8 @@ counters! {
     TakeoverContinued => "takeover_continued",
     /// Connections reset at a takeover: their shadow had ended, or never came to be.
     TakeoverReset => "takeover_reset",
+    /// Connections reset after a takeover: client bytes had been acknowledged that were not here (`ack_policy=eager`).
+    TakeoverHoles => "takeover_holes",
     /// Acknowledgements sent at takeover.
     TakeoverAcks => "takeover_acks",
     /// Migrated connections reset because the role was switched off.

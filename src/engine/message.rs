@@ -10,7 +10,7 @@
 //! | 0 | 1 | version, [`VERSION`] |
 //! | 1 | 1 | type, [`Kind`] |
 //! | 2 | 1 | role of the sender, [`Role`] |
-//! | 3 | 1 | zero |
+//! | 3 | 1 | 1: the sender may acknowledge client bytes that the receiver lacks; else 0 |
 //! | 4 | 4 | epoch of the sender |
 //! | 8 | 8 | session of the sender |
 //! | 16 | 8 | session of the receiver as the sender knows it, or 0 |
@@ -63,6 +63,8 @@ pub struct Header {
     pub kind: Kind,
     /// The role of its sender.
     pub role: Role,
+    /// Whether its sender may acknowledge client bytes that the receiver lacks.
+    pub eager: bool,
     /// The epoch of its sender.
     pub epoch: u32,
     /// The session of its sender.
@@ -99,7 +101,7 @@ impl Header {
             Role::Primary => 1,
             Role::Backup => 2,
         };
-        out.put(&[VERSION, kind, role, 0]);
+        out.put(&[VERSION, kind, role, u8::from(self.eager)]);
         out.put(&self.epoch.to_be_bytes());
         out.put(&self.session.to_be_bytes());
         out.put(&self.peer_session.to_be_bytes());
@@ -111,7 +113,7 @@ impl Header {
     pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), BadMessage> {
         let (signed, _tag) = split_tag(datagram)?;
         let mut reader = Reader { rest: signed };
-        let [version, kind, role, _] = reader.take::<4>().ok_or(BadMessage::Length)?;
+        let [version, kind, role, eager] = reader.take::<4>().ok_or(BadMessage::Length)?;
         if version != VERSION {
             return Err(BadMessage::Version);
         }
@@ -128,6 +130,7 @@ impl Header {
                 2 => Role::Backup,
                 _ => return Err(BadMessage::Content),
             },
+            eager: eager & 1 != 0,
             epoch: reader.u32().ok_or(BadMessage::Length)?,
             session: reader.u64().ok_or(BadMessage::Length)?,
             peer_session: reader.u64().ok_or(BadMessage::Length)?,
@@ -201,14 +204,16 @@ pub enum Record {
     Open(Open),
     /// Primary to backup: the shadow is no longer needed.
     Close(ConnectionId, Close),
-    /// Primary to backup: say how far the shadow is.
-    Query(ConnectionId),
+    /// Primary to backup: say how far the shadow is. The number is as for `Acked`.
+    Query(ConnectionId, SeqNumber),
     /// Backup to primary: the shadow's progress; also says that it lives.
     Progress(Progress),
     /// Backup to primary: there is no shadow.
     Gone(ConnectionId, Gone),
     /// Backup to primary: the tap did not show these bytes of the client.
     Missing(ConnectionId, Span),
+    /// Primary to backup: the client was told that its bytes up to here have arrived, client's numbers.
+    Acked(ConnectionId, SeqNumber),
 }
 
 /// A part of a client's stream, client's numbers. A FIN is its last byte.
@@ -310,16 +315,19 @@ impl Record {
             Record::Open(open) => open.id,
             Record::Progress(progress) => progress.id,
             Record::Close(id, _)
-            | Record::Query(id)
+            | Record::Query(id, _)
             | Record::Gone(id, _)
-            | Record::Missing(id, _) => *id,
+            | Record::Missing(id, _)
+            | Record::Acked(id, _) => *id,
         }
     }
 
     /// The role of the host that it is for.
     pub fn recipient(&self) -> Role {
         match self {
-            Record::Open(_) | Record::Close(..) | Record::Query(_) => Role::Backup,
+            Record::Open(_) | Record::Close(..) | Record::Query(..) | Record::Acked(..) => {
+                Role::Backup
+            }
             Record::Progress(_) | Record::Gone(..) | Record::Missing(..) => Role::Primary,
         }
     }
@@ -344,6 +352,7 @@ const QUERY: u8 = 3;
 const PROGRESS: u8 = 4;
 const GONE: u8 = 5;
 const MISSING: u8 = 6;
+const ACKED: u8 = 7;
 
 const HAS_WINDOW_SCALE: u8 = 1;
 const HAS_SACK: u8 = 2;
@@ -388,9 +397,11 @@ impl Record {
                     Close::Unprotected => 2,
                 }]);
             }
-            Record::Query(id) => {
-                out.put(&[QUERY]);
+            Record::Query(id, acked) | Record::Acked(id, acked) => {
+                let asks = matches!(self, Record::Query(..));
+                out.put(&[if asks { QUERY } else { ACKED }]);
                 out.put(&id.0.to_be_bytes());
+                out.put(&acked.raw().to_be_bytes());
             }
             Record::Progress(progress) => {
                 out.put(&[PROGRESS]);
@@ -462,7 +473,8 @@ impl Record {
                     _ => return None,
                 },
             ),
-            QUERY => Record::Query(id),
+            QUERY => Record::Query(id, reader.seq()?),
+            ACKED => Record::Acked(id, reader.seq()?),
             PROGRESS => Record::Progress(Progress {
                 id,
                 rcv_nxt: reader.seq()?,

@@ -49,6 +49,15 @@ impl State {
     }
 }
 
+/// What is known at a takeover of the host that spoke before.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Predecessor {
+    /// How long it had not been heard; zero if it has not fallen silent.
+    pub silence: Duration,
+    /// Whether it may have acknowledged client bytes that this host lacks.
+    pub eager: bool,
+}
+
 /// Something about the peer that the rest of the node must act on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -129,6 +138,8 @@ pub struct Node {
     detector: Detector,
     joined: bool,
     taking_over: bool,
+    eager: bool,
+    peer_eager: bool,
     next_heartbeat: Instant,
 }
 
@@ -146,6 +157,8 @@ impl Node {
             detector: Detector::default(),
             joined: false,
             taking_over: false,
+            eager: false,
+            peer_eager: false,
             next_heartbeat: now,
         }
     }
@@ -184,6 +197,19 @@ impl Node {
         self.next_heartbeat = now;
     }
 
+    /// Changes whether this node, as primary, may acknowledge client bytes that the peer lacks.
+    pub fn set_eager(&mut self, eager: bool) {
+        self.eager = eager;
+    }
+
+    /// What is known of the peer that spoke for the service, and that has not been heard for `silence`.
+    pub fn predecessor(&self, silence: Duration) -> Predecessor {
+        Predecessor {
+            silence,
+            eager: self.peer_eager,
+        }
+    }
+
     /// When the peer was last heard in the present session.
     pub fn last_heard(&self) -> Option<Instant> {
         self.detector.last_heard()
@@ -195,6 +221,7 @@ impl Node {
         Header {
             kind,
             role: self.role,
+            eager: self.eager,
             epoch: self.epoch,
             session: self.session,
             peer_session: self.peer.id,
@@ -269,6 +296,7 @@ impl Node {
             // A primary that was loaded anew counts from 1; a backup that has seen a later term would refuse it for ever.
             Role::Primary => self.epoch.max(header.epoch),
         };
+        self.peer_eager = header.eager;
         self.detector.heard(now);
         let event = (!self.joined).then_some(Event::Joined);
         self.joined = true;

@@ -25,6 +25,10 @@ plants! {
     Gate,
     /// The server's segments go out before the backup knows of the connection.
     Greeting,
+    /// Eager acknowledgements do not ask for copies.
+    Copies,
+    /// After a takeover nobody looks for bytes that were acknowledged and are not here.
+    Hole,
     /// The client's FIN is acknowledged as soon as the server's is out, though the shadow lacks it.
     Fin,
     /// What was held back does not go out when the backup's progress comes.

@@ -22,8 +22,12 @@
 //! The window is gated likewise: its right edge is the lower one of the stack's and the shadow's. TCP drops what
 //! goes beyond its window, and what the shadow drops the client would have to send again, one segment for each of its timeouts.
 //!
+//! All that is so under [`Policy::Gated`]. Under [`Policy::Eager`] a copy of the client's bytes is as good as the backup's having them, while this
+//! host lives; the backup is told what was acknowledged ahead of it, so that it knows of a hole.
+//!
 //! Sequence numbers here are the client's for what the client sends and the primary's for what the server sends: those on the wire.
 
+use super::config::Refusal;
 use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record, Span};
 use super::plant::{planted, unless, Plant};
@@ -51,6 +55,9 @@ const REPAIR: u32 = 16 << 10;
 /// What a window must open by to be worth telling: about a segment, as in silly window avoidance (RFC 9293, section 3.8.6.2).
 pub(super) const WORTH: i32 = 1460;
 
+/// Copies take up to so many times the memory of the bytes that they keep, in segments of ordinary size.
+const COPY_COST: u32 = 4;
+
 /// How long the backup may take to confirm that it dropped a shadow.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -69,6 +76,52 @@ const YOUNG: Duration = Duration::from_secs(1);
 
 /// How long the backup may take to have its shadow, and that to make any progress, unless told.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// When client bytes are acknowledged; sysctl `ack_policy`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// When the backup has them. No crash loses one.
+    Gated,
+    /// When the backup has them, or copies are kept for it. What only the primary has dies with it.
+    Eager,
+}
+
+impl Policy {
+    /// The word in `net.sttcp.ack_policy`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Policy::Gated => "gated",
+            Policy::Eager => "eager",
+        }
+    }
+
+    /// Reads that word.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "gated" => Ok(Policy::Gated),
+            "eager" => Ok(Policy::Eager),
+            _ => Err(Refusal::UnknownWord),
+        }
+    }
+}
+
+/// What the operator has chosen for connections.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// When client bytes are acknowledged.
+    pub policy: Policy,
+    /// The memory that the copies of a connection's client segments may take, in bytes; sysctl `retain_kb`.
+    pub retain: u32,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            policy: Policy::Gated,
+            retain: 4 << 20,
+        }
+    }
+}
 
 /// Where a connection stands.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -153,6 +206,7 @@ pub struct Connection {
     id: ConnectionId,
     flow: Flow,
     state: State,
+    terms: Terms,
     /// The client's side of the handshake.
     client_isn: SeqNumber,
     client_window: u16,
@@ -173,6 +227,8 @@ pub struct Connection {
     rcv_nxt: SeqNumber,
     /// What the client has been told of it.
     acked: SeqNumber,
+    /// What the backup has been told that the client was told, ahead of the shadow.
+    confided: SeqNumber,
     /// What the shadow has taken.
     shadow_rcv: SeqNumber,
     shadow_snd: SeqNumber,
@@ -183,6 +239,9 @@ pub struct Connection {
     /// The end of what was sent to the backup again, and of what is to be.
     repaired: SeqNumber,
     repair_to: SeqNumber,
+    /// The end of what there are copies of, from what the shadow has taken on without a gap; and a range of more.
+    retained: SeqNumber,
+    retained_apart: Span,
     /// The end of what the server has sent.
     snd_nxt: SeqNumber,
     /// The highest acknowledgement of the client.
@@ -213,6 +272,7 @@ impl Connection {
         id: ConnectionId,
         flow: Flow,
         syn: &Segment,
+        terms: Terms,
         now: Instant,
     ) -> Result<Self, Counter> {
         if syn.options.md5 {
@@ -226,6 +286,7 @@ impl Connection {
             id,
             flow,
             state: State::HalfOpen,
+            terms,
             client_isn: syn.seq,
             client_window: syn.window,
             client_mss: syn.options.mss.unwrap_or(0),
@@ -241,12 +302,18 @@ impl Connection {
             syn_ack_at: None,
             rcv_nxt: next,
             acked: next,
+            confided: next,
             shadow_rcv: next,
             shadow_snd: SeqNumber::default(),
             shadow_edge: next,
             client_clock: None,
             repaired: next,
             repair_to: next,
+            retained: next,
+            retained_apart: Span {
+                start: next,
+                end: next,
+            },
             snd_nxt: SeqNumber::default(),
             snd_una: SeqNumber::default(),
             edge: next,
@@ -357,6 +424,43 @@ impl Connection {
             && segment.ack <= self.snd_nxt
     }
 
+    /// The copy of a client's segment that [`Actions::retain`] asked for is there.
+    pub fn on_retained(&mut self, segment: &Segment) {
+        let kept = Span {
+            start: segment.seq,
+            end: segment.end(),
+        };
+        for span in [kept, self.retained_apart] {
+            let apart = &mut self.retained_apart;
+            if span.start <= self.retained.max(self.shadow_rcv) {
+                self.retained = self.retained.max(span.end);
+            } else if apart.end <= self.retained {
+                *apart = span;
+            } else if span.start <= apart.end && span.end >= apart.start {
+                apart.start = apart.start.min(span.start);
+                apart.end = apart.end.max(span.end);
+            }
+        }
+    }
+
+    /// From now on these terms hold.
+    pub fn set_terms(&mut self, terms: Terms, now: Instant) -> Actions {
+        let mut actions = Actions::default();
+        self.terms = terms;
+        if self.state != State::HalfOpen {
+            actions.flush = self.state == State::Opening && !self.awaits_shadow();
+            self.release(&mut actions, now);
+        }
+        actions
+    }
+
+    /// Whether the service keeps silent until the backup has the shadow. Should this host die before, nobody could go on from what it said.
+    fn awaits_shadow(&self) -> bool {
+        self.state == State::Opening
+            && self.terms.policy == Policy::Gated
+            && !planted(Plant::Greeting)
+    }
+
     /// Whether the segment is none of an earlier time (RFC 7323, section 5.3). The stack drops those, and a copy of one would give the backup bytes
     /// that the primary has not taken.
     fn is_current(&mut self, segment: &Segment) -> bool {
@@ -425,8 +529,7 @@ impl Connection {
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale());
         let opens = edge > self.edge;
         self.edge = self.edge.max(edge);
-        if self.state == State::Opening && !segment.is_empty() && !planted(Plant::Greeting) {
-            // Should this host die now, nobody could go on from there.
+        if !segment.is_empty() && self.awaits_shadow() {
             actions.count = new_data.then_some(Counter::OutputAwaitsShadow);
             let verdict = match new_data {
                 true => Verdict::Hold(segment.seq, segment.end()),
@@ -460,6 +563,7 @@ impl Connection {
             self.window.told(segment.ack, segment.window);
         }
         self.acked = self.acked.max(ack);
+        actions.record = self.confide();
         self.check(now);
         (Verdict::Send(rewrite), actions)
     }
@@ -631,7 +735,7 @@ impl Connection {
                 _ => {
                     actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
                     actions.count = actions.resend.map(|_| Counter::TailsRepaired);
-                    Record::Query(self.id)
+                    Record::Query(self.id, self.confided)
                 }
             });
         }
@@ -705,7 +809,27 @@ impl Connection {
         if !self.gated() || self.lets_go() {
             return self.rcv_nxt;
         }
-        self.rcv_nxt.min(self.shadow_rcv)
+        let safe = match self.terms.policy {
+            Policy::Gated => self.shadow_rcv,
+            Policy::Eager if planted(Plant::Copies) => self.rcv_nxt,
+            Policy::Eager => self.shadow_rcv.max(self.retained),
+        };
+        // What was told under another policy stays told.
+        self.rcv_nxt.min(safe.max(self.acked))
+    }
+
+    /// What the backup is to hear of what the client was told ahead of it.
+    fn confide(&mut self) -> Option<Record> {
+        let known = self.shadow_rcv.max(self.confided);
+        if self.terms.policy == Policy::Gated
+            || self.acked <= known
+            || !self.gated()
+            || self.lets_go()
+        {
+            return None;
+        }
+        self.confided = self.acked;
+        Some(Record::Acked(self.id, self.acked))
     }
 
     /// Whether only the client's FIN is missing at the shadow, and the client has everything: that is let go, as the socket is gone soon.
@@ -719,7 +843,13 @@ impl Connection {
         if !self.gated() || planted(Plant::Window) {
             return edge;
         }
-        edge.min(self.shadow_edge)
+        edge.min(match self.terms.policy {
+            Policy::Gated => self.shadow_edge,
+            // What cannot be kept would not be acknowledged, and be sent for nothing.
+            Policy::Eager => self
+                .shadow_edge
+                .max(self.shadow_rcv + self.terms.retain / COPY_COST),
+        })
     }
 
     /// Sends the acknowledgement and the window that were held back, as far as they are allowed now.
@@ -728,6 +858,7 @@ impl Connection {
         if allowed > self.acked || limit.since(self.window.edge()) >= WORTH {
             self.acked = allowed;
             actions.send = unless(Plant::Release, Some(self.acknowledgement(allowed, limit)));
+            actions.record = actions.record.or(self.confide());
         }
         self.check(now);
     }

@@ -10,6 +10,7 @@
 
 use super::counters::Counter;
 use super::message::{Bytes, Close, Gone, Open, Progress, Record, Span};
+use super::node::Predecessor;
 use super::plant::{planted, unless, Plant};
 use super::primary::{ConnectionId, Socket, WORTH};
 use super::rewrite::{Rewrite, SackRewrite};
@@ -40,6 +41,16 @@ const MAX_LAG: i32 = 1 << 30;
 
 /// Client data younger than this at a takeover is acknowledged at once.
 const RECENT: Duration = Duration::from_secs(300);
+
+/// How long the local stack may take at a takeover with what the tap has shown.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// How long the client of an eager primary that died may take to repeat what nobody has acknowledged, beyond the time of the primary's silence: its
+/// timeout may be up to twice the time since it sent (RFC 6298, section 5.5).
+const REPEAT: Duration = Duration::from_secs(2);
+
+/// How often it is asked meanwhile what it has sent. Linux answers twice a second at most (`tcp_invalid_ratelimit`).
+const PROBE: Duration = Duration::from_millis(600);
 
 /// Where a shadow stands.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -97,6 +108,23 @@ pub struct Actions {
     pub count: Option<Counter>,
 }
 
+/// After a takeover: the primary may have acknowledged client bytes that are not here.
+#[derive(Copy, Clone, Debug)]
+struct Doubt {
+    /// What the shadow expected when it was last looked at, and since when.
+    from: SeqNumber,
+    since: Instant,
+    /// Whether what comes in now was sent after the takeover.
+    settled: bool,
+    /// Whether the primary has not fallen silent: until it hears of the takeover it acknowledges what comes.
+    primary_lives: bool,
+    /// How long a client that still has bytes may take to repeat them.
+    patience: Duration,
+    next: Instant,
+    /// Until when the shadow is watched; one that lacks something for longer.
+    until: Instant,
+}
+
 /// A shadow.
 #[derive(Debug)]
 pub struct Shadow {
@@ -138,6 +166,9 @@ pub struct Shadow {
     told: Option<Window>,
     /// The end of what the client sent, client's numbers.
     client_nxt: SeqNumber,
+    /// What the primary said that it has acknowledged, client's numbers.
+    promised: SeqNumber,
+    doubt: Option<Doubt>,
     /// The highest acknowledgement of the client, primary's numbers.
     client_ack: SeqNumber,
     /// The right edge of the client's window, primary's numbers.
@@ -183,6 +214,8 @@ impl Shadow {
             acked: next,
             told: None,
             client_nxt: next,
+            promised: next,
+            doubt: None,
             client_ack: open.primary_isn + 1,
             // The field of a SYN is not scaled (RFC 7323, section 2.2).
             client_edge: open.primary_isn + 1 + u32::from(open.window),
@@ -322,6 +355,13 @@ impl Shadow {
     fn note(&mut self, segment: &Segment, actions: &mut Actions, now: Instant) {
         if !segment.is_empty() {
             self.client_data_at = Some(now);
+        }
+        // The client sends nothing anew that it knows to have arrived. A bare acknowledgement of nothing new may be a keep-alive probe.
+        let says_something = !segment.is_empty() || segment.ack > self.client_ack;
+        if says_something && segment.seq <= self.rcv_nxt {
+            self.doubt = self
+                .doubt
+                .filter(|doubt| doubt.primary_lives || !doubt.settled);
         }
         if segment.seq > self.client_nxt && !self.speaking && self.state == State::Established {
             // By what was seen and not by what the socket has taken: in-order segments may lie in its backlog.
@@ -521,6 +561,9 @@ impl Shadow {
         }
         self.state = State::Established;
         self.check_at = None;
+        if let Some(doubt) = &mut self.doubt {
+            doubt.next = now.after(SETTLE);
+        }
         actions.inject = Some(self.client_segment(Flags::ACK));
         actions.release_queue = true;
         actions.record = Some(Record::Progress(self.progress()));
@@ -571,7 +614,12 @@ impl Shadow {
         self.report()
     }
 
-    /// The primary says `Open` again, or asks.
+    /// The primary has acknowledged client bytes up to here, maybe ahead of the shadow.
+    pub fn on_acked(&mut self, acked: SeqNumber) {
+        self.promised = self.promised.max(acked);
+    }
+
+    /// The primary asks where the shadow stands, or says `Open` again.
     pub fn on_query(&mut self) -> Option<Record> {
         match self.state {
             State::Opening => None,
@@ -690,8 +738,12 @@ impl Shadow {
 
     /// When [`Shadow::poll`] wants to be called, if ever.
     pub fn poll_at(&self) -> Option<Instant> {
-        let overdue = matches!(self.state, State::Ending).then(|| self.progress_at.after(GRACE));
-        earliest(self.check_at, overdue)
+        let due = match self.state {
+            State::Established => self.doubt.map(|doubt| doubt.next),
+            State::Ending => Some(self.progress_at.after(GRACE)),
+            State::Opening | State::Doomed => None,
+        };
+        earliest(self.check_at, due)
     }
 
     /// A time that was asked for has come.
@@ -719,6 +771,9 @@ impl Shadow {
                 actions = self.doom(now);
                 actions.count = Some(Counter::ShadowsOverdue);
             }
+            State::Established if self.doubt.is_some_and(|doubt| now >= doubt.next) => {
+                actions = self.resolve(now);
+            }
             State::Ending | State::Doomed | State::Established
                 if self.check_at.is_some_and(|at| now >= at) =>
             {
@@ -735,12 +790,65 @@ impl Shadow {
         actions
     }
 
+    /// Looks for a hole: bytes that the primary acknowledged and that are not here. The client will never send them again, so nobody can go on.
+    ///
+    /// If the primary's word of it was lost, the client tells: a keep-alive probe makes it say what it has sent (RFC 9293, section 3.8.4), and
+    /// what it can it repeats. What it says from where the shadow stands shows that there is none, see [`Shadow::note`].
+    fn resolve(&mut self, now: Instant) -> Actions {
+        let Some(mut doubt) = self.doubt.take() else {
+            return Actions::default();
+        };
+        doubt.settled = true;
+        let moved = self.rcv_nxt > doubt.from;
+        if moved {
+            doubt.from = self.rcv_nxt;
+            doubt.since = now;
+        }
+        let lacks = self.client_nxt > self.rcv_nxt;
+        if self.promised > self.rcv_nxt || lacks && now.since(doubt.since) >= doubt.patience {
+            let reset = self.reset(now);
+            self.speaking = false;
+            return Actions {
+                send: Some(reset),
+                count: Some(Counter::TakeoverHoles),
+                ..self.doom(now)
+            };
+        }
+        if !lacks && now >= doubt.until {
+            return Actions::default();
+        }
+        doubt.next = now.after(PROBE);
+        if now < doubt.until {
+            doubt.next = doubt.next.min(doubt.until);
+        }
+        self.doubt = Some(doubt);
+        let probe = Segment {
+            seq: self.client_ack - 1,
+            ..self.server_segment(Flags::ACK, now)
+        };
+        Actions {
+            send: (!moved).then_some(probe),
+            ..Actions::default()
+        }
+    }
+
     /// This node speaks for the service from now on.
-    pub fn take_over(&mut self, now: Instant) -> Actions {
+    pub fn take_over(&mut self, now: Instant, before: Predecessor) -> Actions {
         let mut actions = Actions::default();
         match self.state {
             State::Opening | State::Established => {
                 self.speaking = true;
+                let patience = REPEAT.saturating_add(before.silence);
+                let doubtful = before.eager || self.promised > self.rcv_nxt;
+                self.doubt = (doubtful && !planted(Plant::Hole)).then(|| Doubt {
+                    from: self.rcv_nxt,
+                    since: now,
+                    settled: false,
+                    primary_lives: before.silence.is_zero(),
+                    patience,
+                    next: now.after(SETTLE),
+                    until: now.after(patience),
+                });
                 actions.count = Some(Counter::TakeoverContinued);
                 if self.state == State::Established
                     && self

@@ -7,7 +7,8 @@
 
 use super::counters::Counter;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
-use super::primary::{self, Connection, ConnectionId, Socket};
+use super::node::Predecessor;
+use super::primary::{self, Connection, ConnectionId, Socket, Terms};
 use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
@@ -188,14 +189,15 @@ pub fn early(segment: &Segment, joined: bool, now: Instant) -> Option<Side> {
 /// The answer to a record of the peer about a connection that there is not here.
 pub fn unknown(record: &Record) -> Option<Record> {
     match record {
-        Record::Close(id, Close::Unprotected) | Record::Query(id) => {
+        Record::Close(id, Close::Unprotected) | Record::Query(id, _) => {
             Some(Record::Gone(*id, Gone::Ended))
         }
         Record::Progress(progress) => Some(Record::Close(progress.id, Close::Ended)),
         Record::Open(_)
         | Record::Close(_, Close::Ended)
         | Record::Gone(..)
-        | Record::Missing(..) => None,
+        | Record::Missing(..)
+        | Record::Acked(..) => None,
     }
 }
 
@@ -210,9 +212,10 @@ impl Side {
         id: ConnectionId,
         flow: Flow,
         syn: &Segment,
+        terms: Terms,
         now: Instant,
     ) -> Result<Self, Counter> {
-        Connection::from_syn(id, flow, syn, now).map(Side::Primary)
+        Connection::from_syn(id, flow, syn, terms, now).map(Side::Primary)
     }
 
     /// The connection's name, if it has one yet.
@@ -241,6 +244,21 @@ impl Side {
     /// Whether copies of the client's segments are of use.
     pub fn retains(&self) -> bool {
         matches!(self, Side::Primary(connection) if connection.retains())
+    }
+
+    /// From now on these terms hold.
+    pub fn set_terms(&mut self, terms: Terms, now: Instant) -> Actions {
+        match self {
+            Side::Primary(connection) => connection.set_terms(terms, now).into(),
+            Side::Shadow(_) | Side::Pending(_) => Actions::default(),
+        }
+    }
+
+    /// The copy of a client's segment that [`Actions::retain`] asked for is there.
+    pub fn on_retained(&mut self, segment: &Segment) {
+        if let Side::Primary(connection) = self {
+            connection.on_retained(segment);
+        }
     }
 
     /// A client's segment, but for a SYN that the primary receives. `joined`: the peer is there.
@@ -354,8 +372,15 @@ impl Side {
                     Close::Ended => actions,
                 }
             }
-            (Record::Query(_), Side::Shadow(shadow)) => Actions::tell(shadow.on_query()),
-            (Record::Query(id), _) => Actions::tell(Some(Record::Gone(*id, Gone::Ended))),
+            (Record::Query(_, acked), Side::Shadow(shadow)) => {
+                shadow.on_acked(*acked);
+                Actions::tell(shadow.on_query())
+            }
+            (Record::Acked(_, acked), Side::Shadow(shadow)) => {
+                shadow.on_acked(*acked);
+                Actions::default()
+            }
+            (Record::Query(id, _), _) => Actions::tell(Some(Record::Gone(*id, Gone::Ended))),
             (Record::Progress(progress), Side::Primary(connection)) => {
                 connection.on_progress(progress, now).into()
             }
@@ -444,12 +469,12 @@ impl Side {
     }
 
     /// This host speaks for the service from now on.
-    pub fn take_over(&mut self, now: Instant) -> Actions {
+    pub fn take_over(&mut self, now: Instant, before: Predecessor) -> Actions {
         let Side::Shadow(shadow) = self else {
             return Actions::remove();
         };
         let ready = shadow.is_ready();
-        let actions = Actions::from(shadow.take_over(now));
+        let actions = Actions::from(shadow.take_over(now, before));
         let acknowledges = actions.send.filter(|_| shadow.is_speaking());
         let [count, _] = actions.counts;
         Actions {

@@ -658,6 +658,16 @@ impl SkbQueue {
         unsafe { self.take_after(ptr::null_mut()) }
     }
 
+    /// Takes out the first packet, if it is one of those.
+    pub(crate) fn pop_front_if(&mut self, wanted: impl FnOnce(Tag) -> bool) -> Option<(SkBuff, Tag)> {
+        let first = NonNull::new(self.head)?;
+        // SAFETY: Our queue. `first` is a packet of it, and by the type invariant the tag is there.
+        if !wanted(unsafe { *Self::tag(first.as_ptr()) }) {
+            return None;
+        }
+        self.pop_front()
+    }
+
     /// Keeps the packets for whose tag `keep` is true, and frees the rest.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(Tag) -> bool) {
         let mut previous = ptr::null_mut();

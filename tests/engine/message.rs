@@ -21,6 +21,7 @@ use sttcp::{
 const HEADER: Header = Header {
     kind: Kind::Heartbeat,
     role: Role::Backup,
+    eager: true,
     epoch: 0x0102_0304,
     session: 0x1112_1314_1516_1718,
     peer_session: 0x2122_2324_2526_2728,
@@ -45,7 +46,7 @@ fn header_byte_for_byte() {
     assert_eq!(
         HEADER.emit()[..],
         [
-            &[VERSION, 1, 2, 0][..],
+            &[VERSION, 1, 2, 1][..],
             &[1, 2, 3, 4],
             &[0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18],
             &[0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28],
@@ -112,7 +113,11 @@ fn records_byte_for_byte() {
     for (record, kind, rest) in [
         (Record::Close(ID, Close::Ended), 2, &[1][..]),
         (Record::Close(ID, Close::Unprotected), 2, &[2]),
-        (Record::Query(ID), 3, &[]),
+        (
+            Record::Query(ID, seq(0x0a0b_0c0d)),
+            3,
+            &[0x0a, 0x0b, 0x0c, 0x0d],
+        ),
         (
             Record::Progress(progress),
             4,
@@ -124,6 +129,7 @@ fn records_byte_for_byte() {
         (Record::Gone(ID, Gone::Options), 5, &[2]),
         (Record::Gone(ID, Gone::NoMemory), 5, &[3]),
         (Record::Gone(ID, Gone::Ended), 5, &[4]),
+        (Record::Acked(ID, seq(9)), 7, &[0, 0, 0, 9]),
         (
             Record::Missing(ID, missing),
             6,
@@ -215,7 +221,7 @@ fn record_types_and_reasons_that_mean_nothing() {
 
 #[test]
 fn reading_stops_at_the_first_bad_record() {
-    let good = Record::Query(ID);
+    let good = Record::Query(ID, seq(1));
     let body = [&bytes(&good)[..], &[9; 9], &bytes(&good)].concat();
     assert_eq!(read(&body), [Ok(good), Err(BadMessage::Content)]);
     assert_eq!(read(&[]), []);
@@ -226,17 +232,17 @@ fn batch_takes_records_until_it_is_full() {
     let mut batch = Batch::default();
     assert!(batch.is_empty());
     let mut count = 0;
-    while batch.push(&Record::Query(ConnectionId(count))) {
+    while batch.push(&Record::Query(ConnectionId(count), seq(1))) {
         count += 1;
     }
-    assert_eq!(count as usize, MAX_BODY / 9);
+    assert_eq!(count as usize, MAX_BODY / 13);
     assert!(!batch.is_empty());
     // What was refused has left no trace.
     let read = read(batch.as_bytes());
     assert_eq!(read.len() as u64, count);
     assert_eq!(
         read.last(),
-        Some(&Ok(Record::Query(ConnectionId(count - 1))))
+        Some(&Ok(Record::Query(ConnectionId(count - 1), seq(1))))
     );
 
     batch.clear();
@@ -298,7 +304,8 @@ fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         open().prop_map(Record::Open),
         (id(), close).prop_map(|(id, why)| Record::Close(id, why)),
-        id().prop_map(Record::Query),
+        (id(), any::<u32>()).prop_map(|(id, acked)| Record::Query(id, seq(acked))),
+        (id(), any::<u32>()).prop_map(|(id, acked)| Record::Acked(id, seq(acked))),
         (id(), any::<(u32, u32, u32)>()).prop_map(|(id, (rcv, snd, edge))| {
             Record::Progress(Progress {
                 id,
@@ -323,10 +330,11 @@ fn header() -> impl Strategy<Value = Header> {
         Just(Kind::Bytes)
     ];
     let role = prop_oneof![Just(Role::Primary), Just(Role::Backup)];
-    (kind, role, any::<(u32, u64, u64, u64)>()).prop_map(
-        |(kind, role, (epoch, session, peer_session, sequence))| Header {
+    (kind, role, any::<(bool, u32, u64, u64, u64)>()).prop_map(
+        |(kind, role, (eager, epoch, session, peer_session, sequence))| Header {
             kind,
             role,
+            eager,
             epoch,
             session,
             peer_session,

@@ -12,7 +12,7 @@ use sttcp::{
     counters::Counter,
     detector::{Detector, Suspicion, Timing},
     message::{Header, Kind},
-    node::{Event, Node, Role, State},
+    node::{Event, Node, Predecessor, Role, State},
     time::Instant,
 };
 
@@ -54,6 +54,7 @@ fn from_backup(sequence: u64) -> Header {
     Header {
         kind: Kind::Heartbeat,
         role: Role::Backup,
+        eager: false,
         epoch: 1,
         session: B1,
         peer_session: P1,
@@ -100,6 +101,7 @@ fn headers_are_numbered_from_one() {
         Header {
             kind: Kind::Records,
             role: Role::Primary,
+            eager: false,
             epoch: 1,
             session: P1,
             peer_session: 0,
@@ -260,6 +262,7 @@ fn recording_of_a_leader_moves_nobody() {
     for peer_session in [0, 0x77] {
         let recording = Header {
             role: Role::Primary,
+            eager: false,
             epoch: 9,
             session: 0xee,
             peer_session,
@@ -467,6 +470,7 @@ fn old_primary_is_not_obeyed() {
     let late = Header {
         kind: Kind::Leave,
         role: Role::Primary,
+        eager: false,
         epoch: 1,
         session: P1,
         peer_session: 0xb2,
@@ -591,6 +595,7 @@ proptest! {
             let header = Header {
                 kind: [Kind::Heartbeat, Kind::Records, Kind::Leave][usize::from(kind)],
                 role: if from_primary { Role::Primary } else { Role::Backup },
+                eager: false,
                 epoch,
                 session: from,
                 peer_session: to,
@@ -609,4 +614,21 @@ proptest! {
             session = node.header(Kind::Heartbeat).session;
         }
     }
+}
+
+#[test]
+fn backup_knows_how_its_primary_acknowledges() {
+    let (mut p, mut b) = pair();
+    assert_eq!(b.predecessor(Duration::ZERO), Predecessor::default());
+    p.set_eager(true);
+    beat(&mut p, &mut b, ms(30)).unwrap();
+    let silence = Duration::from_millis(5);
+    let expected = Predecessor {
+        silence,
+        eager: true,
+    };
+    assert_eq!(b.predecessor(silence), expected);
+    p.set_eager(false);
+    beat(&mut p, &mut b, ms(31)).unwrap();
+    assert_eq!(b.predecessor(Duration::ZERO), Predecessor::default());
 }

@@ -23,7 +23,8 @@ use script::{flow, ms, seg, seq, syn, Script, ID};
 use std::collections::VecDeque;
 use sttcp::{
     message::{Bytes, Close, Record},
-    primary::{self, Connection, State, Verdict, STALL_TIMEOUT},
+    node::Predecessor,
+    primary::{self, Connection, State, Terms, Verdict, STALL_TIMEOUT},
     seq::SeqNumber,
     shadow::{self, Inbound, Outbound, Shadow},
     time::Instant,
@@ -120,7 +121,8 @@ impl World {
     /// The handshake is through, and its third segment told the primary to say `Open`.
     fn new(isns: [u32; 3]) -> Self {
         let [client, primary, _] = isns;
-        let mut connection = Connection::from_syn(ID, flow(), &syn(client), ms(0)).unwrap();
+        let mut connection =
+            Connection::from_syn(ID, flow(), &syn(client), Terms::default(), ms(0)).unwrap();
         let answer = Segment {
             ack: seq(client) + 1,
             flags: Flags::SYN | Flags::ACK,
@@ -454,7 +456,7 @@ impl World {
                 self.shadow = Some(shadow);
                 self.carry_out(actions);
             }
-            (Record::Open(_) | Record::Query(_), Some(shadow)) => {
+            (Record::Open(_) | Record::Query(..), Some(shadow)) => {
                 self.to_primary.extend(shadow.on_query());
             }
             (Record::Close(_, why), Some(shadow)) => {
@@ -509,7 +511,11 @@ impl World {
         assert!(self.client.una <= self.backup.rcv);
         self.to_primary.clear();
         self.to_backup.clear();
-        let actions = self.shadow.as_mut().unwrap().take_over(now);
+        let actions = self
+            .shadow
+            .as_mut()
+            .unwrap()
+            .take_over(now, Predecessor::default());
         assert!(self.is_speaking());
 
         // What is held, and only that, is what the shadow has sent and the client has not acknowledged.

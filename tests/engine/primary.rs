@@ -9,7 +9,9 @@ use script::{c, flow, linux, ms, p, plain_open, seg, syn, syn_ack, Script, CLIEN
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record, Span},
-    primary::{plain_handshake, Actions, Connection, Socket, State, Verdict, STALL_TIMEOUT},
+    primary::{
+        plain_handshake, Actions, Connection, Policy, Socket, State, Terms, Verdict, STALL_TIMEOUT,
+    },
     rewrite::{Blank, Rewrite},
     seq::SeqNumber,
     wire::{Flags, Options, Segment, Timestamps},
@@ -18,7 +20,8 @@ use sttcp::{
 const CLOSE: Option<Record> = Some(Record::Close(ID, Close::Unprotected));
 
 fn half_open() -> Connection {
-    let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
+    let mut connection =
+        Connection::from_syn(ID, flow(), &syn(CLIENT), Terms::default(), ms(0)).unwrap();
     connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
     connection
 }
@@ -50,7 +53,7 @@ fn protected() -> Connection {
 
 /// The handshake with these options; the primary's word of it.
 fn word(syn: Segment, syn_ack: Segment) -> Open {
-    let mut connection = Connection::from_syn(ID, flow(), &syn, ms(0)).unwrap();
+    let mut connection = Connection::from_syn(ID, flow(), &syn, Terms::default(), ms(0)).unwrap();
     connection.on_syn_ack(&syn_ack, ms(100));
     let ack = seg(c(0), syn_ack.seq + 1);
     match connection.on_client(&ack, true, ms(130)).record {
@@ -118,7 +121,8 @@ fn third_segment_must_acknowledge_the_syn_ack() {
             Actions::default()
         );
     }
-    let mut early = Connection::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
+    let mut early =
+        Connection::from_syn(ID, flow(), &syn(CLIENT), Terms::default(), ms(0)).unwrap();
     assert_eq!(
         early.on_client(&seg(c(0), p(0)), true, ms(0)),
         Actions::default()
@@ -198,7 +202,13 @@ fn signed_connections_are_refused() {
         ..Options::default()
     };
     for (options, why) in [(md5, Counter::UnprotectedMd5), (ao, Counter::UnprotectedAo)] {
-        let refused = Connection::from_syn(ID, flow(), &syn(CLIENT).options(options), ms(0));
+        let refused = Connection::from_syn(
+            ID,
+            flow(),
+            &syn(CLIENT).options(options),
+            Terms::default(),
+            ms(0),
+        );
         assert_eq!(refused.err(), Some(why));
     }
 }
@@ -412,8 +422,14 @@ fn true_duplicates_reach_the_client() {
 #[test]
 fn right_edge_of_the_window_stays() {
     let scaled = syn_ack(PRIMARY).options(linux(1, 1, 7));
-    let mut connection =
-        Connection::from_syn(ID, flow(), &syn(CLIENT).options(linux(1, 0, 7)), ms(0)).unwrap();
+    let mut connection = Connection::from_syn(
+        ID,
+        flow(),
+        &syn(CLIENT).options(linux(1, 0, 7)),
+        Terms::default(),
+        ms(0),
+    )
+    .unwrap();
     connection.on_syn_ack(&scaled, ms(0));
     connection.on_client(&seg(c(0), p(0)), true, ms(0));
     let wide = Progress {
@@ -449,7 +465,7 @@ fn backup_is_asked_while_an_acknowledgement_is_held() {
     swallowed(connection.on_server(&seg(p(0), c(100)), ms(1000)));
     assert_eq!(connection.poll_at(), Some(ms(1005)));
     let actions = connection.poll(ms(1005), STALL_TIMEOUT);
-    assert_eq!(actions.record, Some(Record::Query(ID)));
+    assert_eq!(actions.record, Some(Record::Query(ID, c(0))));
     assert_eq!(connection.poll_at(), Some(ms(1015)));
     connection.on_progress(&progress(100, 0), ms(1006));
     assert_eq!(connection.poll_at(), None);
@@ -457,8 +473,14 @@ fn backup_is_asked_while_an_acknowledgement_is_held() {
 
 #[test]
 fn bytes_of_an_earlier_time_are_not_kept() {
-    let mut connection =
-        Connection::from_syn(ID, flow(), &syn(CLIENT).options(linux(500, 0, 7)), ms(0)).unwrap();
+    let mut connection = Connection::from_syn(
+        ID,
+        flow(),
+        &syn(CLIENT).options(linux(500, 0, 7)),
+        Terms::default(),
+        ms(0),
+    )
+    .unwrap();
     connection.on_syn_ack(&syn_ack(PRIMARY).options(linux(9000, 500, 7)), ms(0));
     let mut keeps = |at: u32, clock: u32| {
         let segment = seg(c(at), p(0)).data(10).timestamps(clock, 9000);
@@ -565,7 +587,7 @@ fn stalled_shadow_is_left_behind() {
     let (end, actions) = loop {
         let now = connection.poll_at().unwrap();
         let actions = connection.poll(now, STALL_TIMEOUT);
-        if actions.record != Some(Record::Query(ID)) {
+        if actions.record != Some(Record::Query(ID, c(0))) {
             break (now, actions);
         }
         // The backup lives, but its server does not read.
@@ -596,7 +618,7 @@ fn shadow_left_behind_is_asked_after_until_the_backup_dropped_it() {
         let now = connection.poll_at().unwrap();
         let actions = connection.poll(now, STALL_TIMEOUT);
         match actions.record {
-            Some(Record::Query(_)) => {}
+            Some(Record::Query(..)) => {}
             CLOSE => {
                 closes += 1;
                 first.get_or_insert(now);
@@ -681,7 +703,8 @@ fn right_edge_of_the_window_is_the_stacks_but_for_rounding() {
     let mut answer = syn_ack(PRIMARY);
     answer.options = options(7);
     answer.window = 64_000;
-    let mut connection = Connection::from_syn(ID, flow(), &opened, ms(0)).unwrap();
+    let mut connection =
+        Connection::from_syn(ID, flow(), &opened, Terms::default(), ms(0)).unwrap();
     connection.on_syn_ack(&answer, ms(0));
     connection.on_client(&seg(c(0), p(0)), true, ms(0));
     connection.on_progress(&progress(0, 0), ms(1));
@@ -740,7 +763,7 @@ fn window_opens_no_wider_than_the_shadows() {
     let asked = connection.poll_at().unwrap();
     assert_eq!(
         connection.poll(asked, STALL_TIMEOUT).record,
-        Some(Record::Query(ID))
+        Some(Record::Query(ID, c(0)))
     );
     let actions = connection.on_progress(&at(30_000, 50_000), asked);
     assert_eq!(actions.send, Some(seg(p(1), c(30_000)).window(20_000)));
@@ -970,7 +993,8 @@ fn who_gives_way_to_a_new_syn() {
 #[test]
 fn numbers_wrap() {
     let isn = u32::MAX - 10;
-    let mut connection = Connection::from_syn(ID, flow(), &syn(isn), ms(0)).unwrap();
+    let mut connection =
+        Connection::from_syn(ID, flow(), &syn(isn), Terms::default(), ms(0)).unwrap();
     let mut answer = syn_ack(PRIMARY);
     answer.ack = script::seq(isn) + 1;
     connection.on_syn_ack(&answer, ms(0));
@@ -991,4 +1015,134 @@ fn names_of_the_states() {
     assert_eq!(protected().state().name(), "protected");
     let unprotected = State::Unprotected(Counter::UnprotectedMd5);
     assert_eq!(unprotected.name(), "unprotected");
+}
+
+const EAGER: Terms = Terms {
+    policy: Policy::Eager,
+    retain: 400_000,
+};
+
+fn eager() -> Connection {
+    let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), EAGER, ms(0)).unwrap();
+    connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
+    let actions = connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    assert_eq!(actions.record, Some(Record::Open(plain_open())));
+    connection
+}
+
+/// A client's segment of which a copy is kept.
+fn kept(connection: &mut Connection, from: u32, len: u32) {
+    let segment = seg(c(from), p(0)).data(len);
+    assert!(connection.on_client(&segment, true, ms(1)).retain);
+    connection.on_retained(&segment);
+}
+
+fn acked(ack: u32) -> Option<Record> {
+    Some(Record::Acked(ID, c(ack)))
+}
+
+#[test]
+fn eager_acknowledges_what_copies_cover_and_tells_the_backup() {
+    let mut connection = eager();
+    connection.on_progress(&progress(0, 0), ms(1));
+    kept(&mut connection, 0, 100);
+    let (verdict, actions) = connection.on_server(&seg(p(0), c(100)), ms(1));
+    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(actions.record, acked(100));
+    // Once for each acknowledgement.
+    let (_, actions) = connection.on_server(&seg(p(0), c(100)).data(10), ms(1));
+    assert_eq!(actions.record, None);
+    // And again with the question.
+    let actions = connection.poll(connection.poll_at().unwrap(), STALL_TIMEOUT);
+    assert_eq!(actions.record, Some(Record::Query(ID, c(100))));
+    // What the backup has it need not be told.
+    connection.on_progress(&progress(300, 0), ms(9));
+    kept(&mut connection, 100, 300);
+    let (_, actions) = connection.on_server(&seg(p(10), c(300)), ms(9));
+    assert_eq!(actions.record, None);
+}
+
+#[test]
+fn eager_acknowledges_up_to_the_first_gap_of_the_copies() {
+    let mut connection = eager();
+    connection.on_progress(&progress(0, 0), ms(1));
+    kept(&mut connection, 0, 100);
+    // For 100 to 200 there was no memory.
+    connection.on_client(&seg(c(100), p(0)).data(100), true, ms(1));
+    kept(&mut connection, 200, 100);
+    gated(connection.on_server(&seg(p(0), c(300)), ms(1)), c(100), 700);
+    // With the gap the rest counts too, however the shadow comes by it.
+    let actions = connection.on_progress(&progress(200, 0), ms(2));
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(200)));
+    kept(&mut connection, 200, 100);
+    let (_, actions) = connection.on_server(&seg(p(0), c(300)).data(1), ms(2));
+    assert_eq!(actions.record, acked(300));
+}
+
+#[test]
+fn eager_copies_may_come_in_any_order() {
+    let mut connection = eager();
+    for (from, len) in [(200, 100), (100, 150), (300, 50), (0, 120)] {
+        kept(&mut connection, from, len);
+    }
+    let (verdict, actions) = connection.on_server(&seg(p(0), c(350)), ms(1));
+    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(actions.record, acked(350));
+}
+
+#[test]
+fn eager_server_does_not_wait_for_the_shadow() {
+    let mut connection = eager();
+    assert_eq!(connection.state(), State::Opening);
+    let (verdict, _) = connection.on_server(&seg(p(0), c(0)).data(10), ms(1));
+    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+}
+
+#[test]
+fn eager_window_opens_as_far_as_copies_may_go() {
+    let mut connection = eager();
+    let narrow = Progress {
+        edge: c(1000),
+        ..progress(0, 0)
+    };
+    connection.on_progress(&narrow, ms(1));
+    let wide = seg(p(0), c(0)).window(u16::MAX);
+    let (verdict, _) = connection.on_server(&wide, ms(1));
+    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    let few = Terms {
+        retain: 40_000,
+        ..EAGER
+    };
+    let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), few, ms(0)).unwrap();
+    connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
+    connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    connection.on_progress(&narrow, ms(1));
+    let (verdict, _) = connection.on_server(&wide, ms(1));
+    let rewrite = Rewrite {
+        window: Some(10_000),
+        ..Rewrite::default()
+    };
+    assert_eq!(verdict, Verdict::Send(rewrite));
+}
+
+#[test]
+fn policy_changes_while_a_connection_lives() {
+    let mut connection = protected();
+    kept(&mut connection, 0, 100);
+    swallowed(connection.on_server(&seg(p(0), c(100)), ms(1)));
+    let actions = connection.set_terms(EAGER, ms(2));
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
+    assert_eq!(actions.record, acked(100));
+    // What was told stays told.
+    let actions = connection.set_terms(Terms::default(), ms(3));
+    assert_eq!(actions, Actions::default());
+    kept(&mut connection, 100, 100);
+    swallowed(connection.on_server(&seg(p(0), c(200)), ms(3)));
+    let actions = connection.on_progress(&progress(200, 0), ms(4));
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(200)));
+    // A greeting that waits for the shadow waits no longer.
+    let mut connection = opening();
+    let (verdict, _) = connection.on_server(&seg(p(0), c(0)).data(10), ms(1));
+    assert_eq!(verdict, Verdict::Hold(p(0), p(10)));
+    assert!(connection.set_terms(EAGER, ms(2)).flush);
 }

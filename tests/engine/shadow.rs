@@ -8,10 +8,12 @@ mod script;
 use script::{
     c, flow, linux, ms, p, plain_open, s, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY, SHADOW,
 };
+use std::time::Duration;
 use sttcp::{
     counters::Counter,
     message::{Bytes, Close, Gone, Open, Progress, Record, Span},
-    primary::{Connection, ConnectionId, Socket},
+    node::Predecessor,
+    primary::{Connection, ConnectionId, Socket, Terms},
     rewrite::{Rewrite, SackRewrite},
     seq::{Delta, SeqNumber},
     shadow::{Actions, Inbound, Outbound, Shadow},
@@ -56,7 +58,7 @@ fn with_options(scale: u8) -> Shadow {
 
 fn speaking() -> Shadow {
     let mut shadow = established();
-    let actions = shadow.take_over(ms(1));
+    let actions = shadow.take_over(ms(1), Predecessor::default());
     assert_eq!(actions.count, Some(Counter::TakeoverContinued));
     assert!(shadow.is_speaking());
     shadow
@@ -239,7 +241,7 @@ fn hosts_whose_options_differ_make_no_shadow() {
         assert_eq!((reset.seq, reset.ack), (c(0), p(0)));
         assert!(!actions.release_queue);
         // A takeover does not make it speak, but the client must not wait for ever.
-        let actions = shadow.take_over(ms(2));
+        let actions = shadow.take_over(ms(2), Predecessor::default());
         let reset = actions.send.unwrap();
         assert!(reset.flags.contains(Flags::RST));
         assert_eq!((reset.seq, reset.ack), (p(0), c(0)));
@@ -486,19 +488,22 @@ fn timestamps_are_translated_from_the_first_packet_on() {
 #[test]
 fn takeover_acknowledges_recent_client_data() {
     let mut quiet = established();
-    assert_eq!(quiet.take_over(ms(9)).send, None);
+    assert_eq!(quiet.take_over(ms(9), Predecessor::default()).send, None);
 
     let mut shadow = established();
     shadow.on_client(&seg(c(0), p(0)).data(100), ms(1));
     shadow.on_delivered(c(100), ms(1));
     held(shadow.on_output(&seg(s(0), c(100)).data(30), ms(2)), 0, 30);
-    let actions = shadow.take_over(ms(3));
+    let actions = shadow.take_over(ms(3), Predecessor::default());
     assert_eq!(actions.send, Some(seg(p(30), c(100))));
     assert_eq!(shadow.state_name(), "migrated");
 
     let mut old = established();
     old.on_client(&seg(c(0), p(0)).data(100), ms(1));
-    assert_eq!(old.take_over(ms(301_001)).send, None);
+    assert_eq!(
+        old.take_over(ms(301_001), Predecessor::default()).send,
+        None
+    );
 }
 
 #[test]
@@ -506,7 +511,10 @@ fn acknowledgement_at_takeover_is_never_below_what_the_client_has() {
     let mut shadow = established();
     shadow.on_client(&seg(c(0), p(500)).data(100), ms(1));
     // The shadow has sent nothing yet. A number below the client's window would be old news to it.
-    let ack = shadow.take_over(ms(2)).send.unwrap();
+    let ack = shadow
+        .take_over(ms(2), Predecessor::default())
+        .send
+        .unwrap();
     assert_eq!((ack.seq, ack.ack), (p(500), c(0)));
 }
 
@@ -516,7 +524,7 @@ fn held_segments_go_out_up_to_date() {
     let segment = seg(s(0), c(0)).data(60);
     held(shadow.on_output(&segment, ms(1)), 0, 60);
     shadow.on_output(&seg(s(60), c(100)).window(321), ms(2));
-    shadow.take_over(ms(3));
+    shadow.take_over(ms(3), Predecessor::default());
     let expected = Rewrite {
         seq: Some(p(0)),
         ack: Some(c(100)),
@@ -534,7 +542,10 @@ fn window_at_takeover_is_the_stacks() {
     // These bytes are taken, and the stack has not acknowledged them yet: its window has become narrower by as much.
     shadow.on_client(&seg(c(0), p(0)).data(100), ms(2));
     shadow.on_delivered(c(100), ms(2));
-    let ack = shadow.take_over(ms(3)).send.unwrap();
+    let ack = shadow
+        .take_over(ms(3), Predecessor::default())
+        .send
+        .unwrap();
     assert_eq!((ack.ack, ack.window), (c(100), 64_140));
     let rewrite = shadow.outward_held(&segment, ms(3));
     assert_eq!((rewrite.ack, rewrite.window), (Some(c(100)), Some(64_140)));
@@ -562,7 +573,7 @@ fn output_is_translated_after_the_takeover() {
 fn output_that_the_client_has_is_not_repeated_after_the_takeover() {
     let mut shadow = established();
     shadow.on_client(&seg(c(0), p(100)), ms(1));
-    shadow.take_over(ms(2));
+    shadow.take_over(ms(2), Predecessor::default());
     let (outbound, actions) = shadow.on_output(&seg(s(0), c(0)).data(100), ms(3));
     assert_eq!(outbound, Outbound::Swallow);
     assert_eq!(actions.inject, Some(seg(c(0), p(100))));
@@ -572,7 +583,7 @@ fn output_that_the_client_has_is_not_repeated_after_the_takeover() {
 #[test]
 fn takeover_in_the_middle_of_the_handshake() {
     let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
-    let actions = shadow.take_over(ms(1));
+    let actions = shadow.take_over(ms(1), Predecessor::default());
     assert_eq!(
         (actions.send, actions.count),
         (None, Some(Counter::TakeoverContinued))
@@ -592,7 +603,7 @@ fn takeover_in_the_middle_of_a_handshake_that_comes_to_nothing() {
     // The local server refuses, its stack never answers, or its options are others: the client waits for nobody.
     let opening = || {
         let mut shadow = Shadow::open(&linux_open(), ms(0)).0;
-        shadow.take_over(ms(1));
+        shadow.take_over(ms(1), Predecessor::default());
         shadow
     };
     let mut refused = opening();
@@ -624,7 +635,7 @@ fn window_is_scaled_again() {
         (14, 5000, 65535),
     ] {
         let mut shadow = with_options(scale);
-        shadow.take_over(ms(1));
+        shadow.take_over(ms(1), Predecessor::default());
         let rewrite = sent(shadow.on_output(&seg(s(0), c(0)).data(1).window(field), ms(2)));
         assert_eq!(rewrite.window, Some(expected), "{scale}");
     }
@@ -633,7 +644,7 @@ fn window_is_scaled_again() {
 #[test]
 fn clock_is_the_primarys_and_never_goes_back() {
     let mut shadow = with_options(7);
-    shadow.take_over(ms(1));
+    shadow.take_over(ms(1), Predecessor::default());
     let output = |at| seg(s(0), c(0)).data(1).timestamps(SHADOW_CLOCK + at, 0);
     let rewrite = sent(shadow.on_output(&output(10), ms(10)));
     assert_eq!(
@@ -689,7 +700,10 @@ fn shadow_that_does_not_move_says_where_it_stands() {
 fn ending_shadow_is_not_continued() {
     let mut shadow = established();
     shadow.on_close(Close::Ended, ms(5));
-    assert_eq!(shadow.take_over(ms(6)), Actions::default());
+    assert_eq!(
+        shadow.take_over(ms(6), Predecessor::default()),
+        Actions::default()
+    );
     assert!(!shadow.is_speaking());
 }
 
@@ -795,7 +809,8 @@ fn host_that_steps_down_resets_its_sockets() {
     assert!(actions.check_socket && actions.inject == Some(reset));
 
     // and of one that began here. What its socket says, until it believes the reset, nobody hears, and it tells where to put the next.
-    let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
+    let mut connection =
+        Connection::from_syn(ID, flow(), &syn(CLIENT), Terms::default(), ms(0)).unwrap();
     assert!(connection.step_down(ms(0)).is_none());
     connection.on_syn_ack(&syn_ack(PRIMARY), ms(0));
     connection.on_client(&seg(c(0), p(0)), true, ms(0));
@@ -1018,11 +1033,156 @@ fn bytes_of_the_primary_come_too_early_or_too_late() {
     let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
     assert_eq!(shadow.on_bytes(&bytes(0, &[7], false)), (None, None));
     let mut shadow = established();
-    shadow.take_over(ms(5));
+    shadow.take_over(ms(5), Predecessor::default());
     assert_eq!(shadow.on_bytes(&bytes(0, &[7], false)), (None, None));
     let mut shadow = established();
     shadow.doom(ms(5));
     let (segment, answer) = shadow.on_bytes(&bytes(0, &[7], false));
     assert_eq!(segment, None);
     assert_eq!(answer, Some(Record::Gone(ID, Gone::Ended)));
+}
+
+/// An eager primary that has not been heard for so many ms.
+fn silent(millis: u64) -> Predecessor {
+    Predecessor {
+        silence: Duration::from_millis(millis),
+        eager: true,
+    }
+}
+
+/// A shadow that has taken 100 bytes.
+fn fed() -> Shadow {
+    let mut shadow = established();
+    shadow.on_client(&seg(c(0), p(0)).data(100), ms(1));
+    shadow.on_delivered(c(100), ms(1));
+    shadow
+}
+
+/// It gives up: the client and the socket are reset.
+fn gave_up(shadow: &Shadow, actions: &Actions, ack: u32) {
+    assert_eq!(actions.count, Some(Counter::TakeoverHoles));
+    let reset = actions.send.unwrap();
+    assert_eq!((reset.seq, reset.ack), (p(0), c(ack)));
+    assert!(reset.flags.contains(Flags::RST));
+    assert!(actions.inject.unwrap().flags.contains(Flags::RST));
+    assert_eq!(
+        (shadow.state_name(), shadow.is_speaking()),
+        ("doomed", false)
+    );
+}
+
+#[test]
+fn hole_that_the_primary_told_of_ends_the_connection_at_once() {
+    let mut shadow = fed();
+    shadow.on_acked(c(300));
+    let actions = shadow.take_over(ms(10), silent(0));
+    assert_eq!(actions.count, Some(Counter::TakeoverContinued));
+    let (at, actions) = next(&mut shadow);
+    assert_eq!(at, ms(15));
+    gave_up(&shadow, &actions, 100);
+}
+
+#[test]
+fn what_the_stack_is_still_busy_with_is_no_hole() {
+    let mut shadow = fed();
+    shadow.on_acked(c(300));
+    shadow.take_over(ms(10), silent(1));
+    shadow.on_client(&seg(c(100), p(0)).data(200), ms(11));
+    shadow.on_delivered(c(300), ms(11));
+    while shadow.poll_at().is_some() {
+        assert_eq!(next(&mut shadow).1.count, None);
+    }
+    assert!(shadow.is_speaking());
+}
+
+#[test]
+fn client_tells_of_a_hole_that_the_primary_did_not_tell_of() {
+    let mut shadow = fed();
+    shadow.take_over(ms(10), silent(500));
+    // The probe is below what the client expects, so it answers.
+    let (at, actions) = next(&mut shadow);
+    assert_eq!(at, ms(15));
+    let probe = actions.send.unwrap();
+    assert_eq!((probe.seq, probe.ack), (p(0) - 1, c(100)));
+    shadow.on_client(&seg(c(250), p(0)), ms(16));
+    // It may still have the bytes, and repeat them.
+    let actions = loop {
+        let (at, actions) = next(&mut shadow);
+        if actions.count.is_some() {
+            assert_eq!(at, ms(2510));
+            break actions;
+        }
+        assert_eq!(actions.send.unwrap().seq, p(0) - 1);
+    };
+    gave_up(&shadow, &actions, 100);
+}
+
+#[test]
+fn client_that_repeats_has_no_hole() {
+    let mut shadow = fed();
+    shadow.take_over(ms(10), silent(500));
+    next(&mut shadow);
+    shadow.on_client(&seg(c(250), p(0)), ms(16));
+    shadow.on_client(&seg(c(100), p(0)).data(150), ms(700));
+    shadow.on_delivered(c(250), ms(700));
+    assert_eq!(shadow.poll_at(), None);
+    assert!(shadow.is_speaking());
+    // Nor one that acknowledges more, with nothing sent beyond what is here; one that acknowledges nothing more may be a keep-alive probe.
+    let mut shadow = fed();
+    shadow.take_over(ms(10), silent(500));
+    shadow.on_output(&seg(s(0), c(100)).data(30), ms(11));
+    // Of what comes at once nobody knows when it was sent.
+    shadow.on_client(&seg(c(100), p(20)), ms(12));
+    assert_eq!(next(&mut shadow).0, ms(15));
+    shadow.on_client(&seg(c(100), p(20)), ms(16));
+    assert!(shadow.poll_at().is_some());
+    shadow.on_client(&seg(c(100), p(30)), ms(16));
+    assert_eq!(shadow.poll_at(), None);
+}
+
+#[test]
+fn primary_that_lives_may_acknowledge_after_the_takeover() {
+    let mut shadow = fed();
+    shadow.take_over(ms(10), silent(0));
+    next(&mut shadow);
+    shadow.on_client(&seg(c(100), p(0)).data(50), ms(20));
+    shadow.on_delivered(c(150), ms(20));
+    // It has gone on, and then the other host took what did not come by here.
+    shadow.on_client(&seg(c(250), p(0)), ms(30));
+    let (end, actions) = loop {
+        let (at, actions) = next(&mut shadow);
+        if actions.count.is_some() {
+            break (at, actions);
+        }
+    };
+    gave_up(&shadow, &actions, 150);
+    assert!(end >= ms(2615) && end < ms(3500), "{end:?}");
+}
+
+#[test]
+fn client_that_has_sent_nothing_more_has_no_hole() {
+    let mut shadow = fed();
+    shadow.take_over(ms(10), silent(0));
+    let mut end = ms(0);
+    while shadow.poll_at().is_some() {
+        let (at, actions) = next(&mut shadow);
+        assert_eq!(actions.count, None);
+        shadow.on_client(&seg(c(100), p(0)), at);
+        end = at;
+    }
+    assert_eq!(end, ms(2010));
+}
+
+#[test]
+fn gated_primary_leaves_no_doubt() {
+    let mut shadow = established();
+    shadow.on_client(&seg(c(500), p(0)).data(100), ms(1));
+    shadow.take_over(ms(10), Predecessor::default());
+    assert_eq!(shadow.poll_at(), None);
+    // One that was eager a moment ago does.
+    let mut shadow = established();
+    shadow.on_acked(c(10));
+    shadow.take_over(ms(10), silent(0));
+    let (_, actions) = next(&mut shadow);
+    gave_up(&shadow, &actions, 0);
 }

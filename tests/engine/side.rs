@@ -11,8 +11,8 @@ use script::{
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Progress, Record},
-    node::Role,
-    primary::{ConnectionId, Socket, STALL_TIMEOUT},
+    node::{Predecessor, Role},
+    primary::{ConnectionId, Socket, Terms, STALL_TIMEOUT},
     rewrite::Rewrite,
     shadow::Inbound,
     side::{early, is_fresh, open, unknown, Actions, Opening, Outbound, Side},
@@ -20,7 +20,7 @@ use sttcp::{
 };
 
 fn opening() -> Side {
-    let mut side = Side::from_syn(ID, flow(), &syn(CLIENT), ms(0)).unwrap();
+    let mut side = Side::from_syn(ID, flow(), &syn(CLIENT), Terms::default(), ms(0)).unwrap();
     let (outbound, _) = side.on_output(&syn_ack(PRIMARY).window(500), ms(0));
     assert_eq!(outbound, Outbound::SendAnyway(Rewrite::default()));
     assert!(side.is_embryonic());
@@ -72,7 +72,7 @@ fn records_go_one_way() {
     for record in [
         Record::Open(plain_open()),
         Record::Close(ID, Close::Ended),
-        Record::Query(ID),
+        Record::Query(ID, c(0)),
     ] {
         assert_eq!((record.id(), record.recipient()), (ID, Role::Backup));
     }
@@ -84,7 +84,7 @@ fn records_go_one_way() {
 #[test]
 fn what_is_asked_of_no_connection_is_answered() {
     let gone = Some(Record::Gone(ID, Gone::Ended));
-    assert_eq!(unknown(&Record::Query(ID)), gone);
+    assert_eq!(unknown(&Record::Query(ID, c(0))), gone);
     assert_eq!(unknown(&Record::Close(ID, Close::Unprotected)), gone);
     assert_eq!(
         unknown(&Record::Progress(progress())),
@@ -106,7 +106,7 @@ fn words_for_the_other_kind_change_nothing() {
     assert_eq!(primary().on_record(&close, ms(2)), nothing);
     // But a host that has no shadow says so.
     let gone = tells(Record::Gone(ID, Gone::Ended));
-    assert_eq!(primary().on_record(&Record::Query(ID), ms(2)), gone);
+    assert_eq!(primary().on_record(&Record::Query(ID, c(0)), ms(2)), gone);
 }
 
 #[test]
@@ -179,11 +179,11 @@ fn early_segments_wait_a_second() {
 
 #[test]
 fn takeover_leaves_shadows_and_nothing_else() {
-    assert!(primary().take_over(ms(1)).remove);
-    assert!(pending().take_over(ms(1)).remove);
+    assert!(primary().take_over(ms(1), Predecessor::default()).remove);
+    assert!(pending().take_over(ms(1), Predecessor::default()).remove);
     let mut side = shadow();
     side.on_client(&seg(c(0), p(0)).data(10), true, ms(1));
-    let actions = side.take_over(ms(2));
+    let actions = side.take_over(ms(2), Predecessor::default());
     assert!(side.is_migrated() && actions.flush_held && !actions.remove);
     assert_eq!(
         actions.counts,
@@ -207,7 +207,7 @@ fn session_that_ends_leaves_the_primary_alone_and_no_shadow() {
     assert!(actions.inject.unwrap().flags.contains(Flags::RST));
     // A shadow that speaks is the primary's now.
     let mut side = shadow();
-    side.take_over(ms(1));
+    side.take_over(ms(1), Predecessor::default());
     assert_eq!(side.end_session(why, ms(2)), Actions::default());
 }
 
@@ -229,7 +229,7 @@ fn who_leaves_resets_what_lives_by_translation() {
     let actions = side.leave(ms(2));
     assert!(reset(actions.inject) && actions.send.is_none());
     let mut side = shadow();
-    side.take_over(ms(1));
+    side.take_over(ms(1), Predecessor::default());
     let actions = side.leave(ms(2));
     assert!(reset(actions.inject) && reset(actions.send));
     assert_eq!(actions.counts, [Some(Counter::MigratedReset), None]);

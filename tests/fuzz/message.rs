@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use sttcp::{
     message::{
         records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind, Open, Progress, Record,
-        HEADER_LEN, MAX_BODY, MAX_DATAGRAM, MAX_RECORD, TAG_LEN,
+        Span, HEADER_LEN, MAX_BODY, MAX_DATAGRAM, MAX_RECORD, TAG_LEN,
     },
     node::Role,
     primary::ConnectionId,
@@ -34,7 +34,9 @@ enum Said {
     },
     Ended,
     Unprotected,
-    Query,
+    Query(u32),
+    Acked(u32),
+    Missing([u32; 2]),
     Progress([u32; 3]),
     Gone(u8),
 }
@@ -81,7 +83,15 @@ impl Said {
             }
             Said::Ended => Record::Close(id, Close::Ended),
             Said::Unprotected => Record::Close(id, Close::Unprotected),
-            Said::Query => Record::Query(id),
+            Said::Query(acked) => Record::Query(id, SeqNumber::new(acked)),
+            Said::Acked(acked) => Record::Acked(id, SeqNumber::new(acked)),
+            Said::Missing([start, end]) => Record::Missing(
+                id,
+                Span {
+                    start: SeqNumber::new(start),
+                    end: SeqNumber::new(end),
+                },
+            ),
             Said::Progress([rcv, snd, edge]) => Record::Progress(Progress {
                 id,
                 rcv_nxt: SeqNumber::new(rcv),
@@ -107,6 +117,7 @@ enum Input<'a> {
     Said {
         kind: u8,
         primary: bool,
+        eager: bool,
         epoch: u32,
         sessions: [u64; 2],
         sequence: u64,
@@ -119,6 +130,7 @@ fuzz_target!(|input: Input<'_>| match input {
     Input::Said {
         kind,
         primary,
+        eager,
         epoch,
         sessions: [session, peer_session],
         sequence,
@@ -131,6 +143,7 @@ fuzz_target!(|input: Input<'_>| match input {
                 _ => Kind::Leave,
             },
             role: if primary { Role::Primary } else { Role::Backup },
+            eager,
             epoch,
             session,
             peer_session,
@@ -149,7 +162,7 @@ fn hear(bytes: &[u8]) {
         Ok((header, body)) => {
             assert_eq!(body, &bytes[HEADER_LEN..bytes.len() - TAG_LEN]);
             let emitted = header.emit();
-            // The fourth byte says nothing.
+            // Of the fourth byte one bit says something.
             assert_eq!(emitted[..3], bytes[..3]);
             assert_eq!(emitted[4..], bytes[4..HEADER_LEN]);
             read(body);

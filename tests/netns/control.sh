@@ -52,6 +52,10 @@ takes key "$KEY"
 for value in 0 60001 x -1 ""; do refused heartbeat_interval_ms "$value" "number"; done
 takes heartbeat_interval_ms 1
 takes heartbeat_interval_ms 60000
+[ "$(primary cat /proc/sys/net/sttcp/ack_policy)" = gated ]; result $? "ack_policy is gated"
+for value in 1 Eager "eager gated" ""; do refused ack_policy "$value" "not a word"; done
+takes ack_policy eager
+takes ack_policy gated
 for value in 0 600001 x -1 ""; do refused backup_stall_ms "$value" "number"; done
 takes backup_stall_ms 600000
 for name in retain_kb retain_total_mb; do

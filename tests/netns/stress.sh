@@ -81,10 +81,10 @@ ask_for_takeover() { set_control "$(one_of primary backup)" takeover 1; }
 
 write_controls() {
     local name value
-    name=$(one_of service local peer key heartbeat_interval_ms heartbeat_misses tap takeover state retain_kb retain_total_mb backup_stall_ms nothing)
+    name=$(one_of service local peer key heartbeat_interval_ms heartbeat_misses tap takeover state ack_policy retain_kb retain_total_mb backup_stall_ms nothing)
     [ $((RANDOM % 20)) -gt 0 ] || name=role
     value=$(one_of off primary backup "$VIP4:*,[$VIP6]:*" "$VIP4:0" "10.0.0.1:7077" "[fd00::1]:7077" "$KEY" "zz" "$(printf '9%.0s' $(seq 5000))" \
-        $((20 * SLOW)) $((50 * SLOW)) 0 3 5 -1 "" l2 forward 1 $'\n')
+        $((20 * SLOW)) $((50 * SLOW)) 0 3 5 -1 "" l2 forward eager gated 1 $'\n')
     set_control "$(one_of primary backup)" "$name" "$value"
 }
 

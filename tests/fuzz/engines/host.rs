@@ -15,8 +15,8 @@ use sttcp::{
     counters::Counter,
     detector::Timing,
     message::{records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN},
-    node::{Event, Node, Role, State},
-    primary::{plain_handshake, Connection, ConnectionId, Socket, STALL_TIMEOUT},
+    node::{Event, Node, Predecessor, Role, State},
+    primary::{plain_handshake, Connection, ConnectionId, Socket, Terms, STALL_TIMEOUT},
     rewrite::{Checksum, Rewrite},
     seq::{Delta, SeqNumber},
     shadow::Shadow,
@@ -329,7 +329,7 @@ impl Host {
         self.joined = matches!(state, Some(State::Protected | State::Shadowing));
         match event {
             Event::Joined | Event::BackupLost(_) | Event::PeerLeft => self.end_session(),
-            Event::PrimaryLost(_) => self.take_over(),
+            Event::PrimaryLost(silence) => self.take_over(silence),
             Event::SteppedDown => {
                 self.speaks = false;
                 self.stepped_down = true;
@@ -366,12 +366,16 @@ impl Host {
             return;
         };
         node.take_over(fresh);
-        self.take_over();
+        self.take_over(Duration::ZERO);
         self.run();
     }
 
-    fn take_over(&mut self) {
+    fn take_over(&mut self, silence: Duration) {
         let now = self.now;
+        let before = self
+            .node
+            .as_ref()
+            .map_or(Predecessor::default(), |node| node.predecessor(silence));
         self.speaks = true;
         self.joined = false;
         self.took_over = true;
@@ -381,7 +385,7 @@ impl Host {
             let Some(entry) = &mut self.entries[at] else {
                 continue;
             };
-            let actions = entry.side.take_over(now);
+            let actions = entry.side.take_over(now, before);
             // Without memory for its SYN, or with other options, it may still come to nothing.
             self.continued[at] =
                 entry.side.is_migrated() && (actions.flush_held || !self.starved && self.suits);

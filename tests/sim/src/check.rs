@@ -159,6 +159,17 @@ impl Facts {
         }
     }
 
+    /// What the peer said that its shadow has taken.
+    pub fn confirmed(&self) -> SeqNumber {
+        self.progress.unwrap_or(self.isn + 1)
+    }
+
+    /// Whether the client was told of more than `other` has taken.
+    pub fn told_beyond(&self, other: Option<&Facts>) -> bool {
+        let taken = other.map_or(self.isn + 1, Facts::rcv_nxt);
+        self.told.is_some_and(|told| told.after(taken))
+    }
+
     pub fn progress(&mut self, progress: &Progress) {
         let before = self.progress.unwrap_or(progress.rcv_nxt);
         self.progress = Some(before.later(progress.rcv_nxt));
@@ -191,12 +202,18 @@ pub struct Told {
 }
 
 impl Told {
-    /// A host sends the client a segment. `gated` says whether its peer must have what it acknowledges, `migrated` whether there was a takeover;
-    /// `own` are the host's facts, `other` those of its peer.
+    /// An eager primary has promised a window that its backup need not have.
+    pub fn forget_window(&mut self) {
+        self.edge = self.first;
+    }
+
+    /// A host sends the client a segment. `gated` says whether its peer must have what it acknowledges, but for what is `copied` for it; `migrated`
+    /// whether there was a takeover; `own` are the host's facts, `other` those of its peer.
     pub fn send(
         &mut self,
         segment: &Segment,
         gated: bool,
+        copied: Option<SeqNumber>,
         migrated: bool,
         own: &Facts,
         other: Option<&Facts>,
@@ -229,6 +246,15 @@ impl Told {
             return Err("the server speaks, and the backup does not know the connection".into());
         }
         let shadow = other.map_or(0, |facts| facts.taken);
+        if let Some(copied) = copied {
+            if bytes(segment.ack) > shadow.max(bytes(copied)) {
+                return Err(format!(
+                    "acknowledges {} client bytes; the backup has {shadow}, and copies end at {}",
+                    bytes(segment.ack),
+                    bytes(copied)
+                ));
+            }
+        }
         if gated && bytes(segment.ack) > shadow {
             return Err(format!(
                 "acknowledges {} client bytes, and the backup has {shadow}",

@@ -23,7 +23,7 @@ use sttcp::message::{
     records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN,
 };
 use sttcp::node::{Event, Node, Role, State};
-use sttcp::primary::{self, plain_handshake, ConnectionId, Socket, STALL_TIMEOUT};
+use sttcp::primary::{self, plain_handshake, ConnectionId, Policy, Socket, STALL_TIMEOUT};
 use sttcp::rewrite::{Checksum, Rewrite};
 use sttcp::seq::SeqNumber;
 use sttcp::side::{self, Actions, Inbound, Outbound, Side};
@@ -53,16 +53,24 @@ pub enum Gate {
     Early,
     Open,
     Closed,
+    /// It must, or copies are kept for it up to there.
+    Copied(SeqNumber),
     /// It must as long as it has the shadow.
     Leaving,
 }
 
 impl Gate {
-    fn of(side: &Side) -> Self {
-        let Side::Primary(connection) = side else {
+    /// `confirmed` is what the backup said that it has.
+    fn of(entry: &Entry, policy: Policy, confirmed: SeqNumber) -> Self {
+        let Side::Primary(connection) = &entry.side else {
             return Gate::Open;
         };
+        let eager = policy == Policy::Eager;
         match connection.state() {
+            primary::State::Opening | primary::State::Protected if eager => {
+                Gate::Copied(entry.copied(confirmed))
+            }
+            primary::State::Unprotected(_) if eager => Gate::Open,
             primary::State::Opening | primary::State::Protected => Gate::Closed,
             primary::State::Unprotected(
                 Counter::UnprotectedStalled | Counter::UnprotectedOpenTimeout,
@@ -91,6 +99,26 @@ struct Kept {
 }
 
 impl Entry {
+    /// Keeps a copy; `false` if that is beyond the limit.
+    fn retain(&mut self, segment: &Segment, packet: &[u8], limit: u32) -> bool {
+        let sizes = self.retained.iter().map(|(_, packet)| truesize(packet));
+        if sizes.sum::<usize>() + truesize(packet) > limit as usize {
+            return false;
+        }
+        self.retained.push((*segment, packet.to_vec()));
+        self.side.on_retained(segment);
+        true
+    }
+
+    /// Up to where there are copies of every byte from `end` on.
+    fn copied(&self, mut end: SeqNumber) -> SeqNumber {
+        let covers = |end: SeqNumber, copy: &Segment| !copy.seq.after(end) && copy.end().after(end);
+        while let Some((copy, _)) = self.retained.iter().find(|(copy, _)| covers(end, copy)) {
+            end = copy.end();
+        }
+        end
+    }
+
     pub fn state(&self) -> &'static str {
         match &self.side {
             Side::Primary(connection) => connection.state().name(),
@@ -137,6 +165,11 @@ pub struct Host {
     next_sweep: Instant,
 }
 
+/// The memory that a packet takes, about as Linux counts it.
+fn truesize(packet: &[u8]) -> usize {
+    packet.len() + 768
+}
+
 fn at(us: u64) -> Instant {
     Instant::from_nanos(us * 1000)
 }
@@ -175,11 +208,13 @@ impl Host {
             interval: Duration::from_micros(schedule.interval),
             misses: schedule.misses,
         };
+        let mut engine = Node::new(role, 1, timing, rng.next(), at(now));
+        engine.set_eager(schedule.terms.policy == Policy::Eager);
         Self {
             index,
             alive: true,
             table: vec![],
-            engine: Node::new(role, 1, timing, rng.next(), at(now)),
+            engine,
             speaks: role == Role::Primary,
             joined: false,
             stack,
@@ -314,7 +349,10 @@ impl Host {
         let pass = self.with(&flow, |host, entry| {
             let (inbound, actions) = entry.side.on_client(&segment, host.joined, host.instant());
             if actions.retain {
-                entry.retained.push((segment, packet.clone()));
+                let limit = host.schedule.terms.retain;
+                if !entry.retain(&segment, &packet, limit) {
+                    host.count(Counter::RetainOverflow);
+                }
             }
             let pass = match inbound {
                 Inbound::Pass(change) => {
@@ -347,7 +385,7 @@ impl Host {
             self.table.retain(|entry| entry.flow != *flow);
             let id = ConnectionId(u64::from(self.serial) | (u64::from(flow.client.port) << 32));
             self.serial = self.serial.wrapping_add(1);
-            match Side::from_syn(id, *flow, segment, self.instant()) {
+            match Side::from_syn(id, *flow, segment, self.schedule.terms, self.instant()) {
                 Ok(side) => self.insert(*flow, side),
                 Err(why) => self.count(why),
             }
@@ -479,7 +517,7 @@ impl Host {
         }
         let sent = self.with(&flow, |host, entry| {
             let (outbound, actions) = entry.side.on_output(&segment, host.instant());
-            let gate = Gate::of(&entry.side);
+            let gate = host.gate(entry);
             let (change, gate) = match outbound {
                 Outbound::Send(change) => (change, gate),
                 // The handshake's.
@@ -501,6 +539,12 @@ impl Host {
         if let Some((packet, gate)) = sent.flatten() {
             self.transmit_packet(packet, gate);
         }
+    }
+
+    fn gate(&self, entry: &Entry) -> Gate {
+        let facts = self.facts.get(&entry.flow.client.port);
+        let confirmed = facts.map_or(SeqNumber::default(), Facts::confirmed);
+        Gate::of(entry, self.schedule.terms.policy, confirmed)
     }
 
     fn transmit_packet(&mut self, packet: Vec<u8>, gate: Gate) {
@@ -605,12 +649,12 @@ impl Host {
             entry.queue.retain(|kept| kept.end > acked);
         }
         if actions.flush_held {
-            for kept in entry.queue.drain(..) {
-                self.send_held(kept.packet, &mut entry.side);
+            while let Some(kept) = entry.queue.pop_front() {
+                self.send_held(kept.packet, entry);
             }
         }
         if let Some(segment) = &actions.send {
-            self.transmit(&entry.flow, segment, Gate::of(&entry.side));
+            self.transmit(&entry.flow, segment, self.gate(entry));
         }
         if actions.remove {
             return false;
@@ -697,9 +741,9 @@ impl Host {
                 self.count(Counter::PeerLost);
                 self.end_session();
             }
-            Event::PrimaryLost(_) => {
+            Event::PrimaryLost(silence) => {
                 self.count(Counter::PeerLost);
-                self.take_over();
+                self.take_over(silence);
             }
             Event::SteppedDown => {
                 self.speaks = false;
@@ -714,28 +758,29 @@ impl Host {
         if self.engine.role() == Role::Backup {
             let fresh = self.rng.next();
             self.engine.take_over(fresh);
-            self.take_over();
+            self.take_over(Duration::ZERO);
         }
     }
 
-    fn take_over(&mut self) {
+    fn take_over(&mut self, silence: Duration) {
         self.speaks = true;
         self.joined = false;
         self.send(Datagram::Heartbeat, &[]);
-        self.each(Side::take_over);
+        let before = self.engine.predecessor(silence);
+        self.each(|side, now| side.take_over(now, before));
         self.engine.took_over();
     }
 
-    fn send_held(&mut self, mut packet: Vec<u8>, side: &mut Side) {
+    fn send_held(&mut self, mut packet: Vec<u8>, entry: &mut Entry) {
         let change = Packet::parse(&packet, packet.len())
             .ok()
-            .and_then(|parsed| side.outward_held(&parsed.segment, self.instant()));
+            .and_then(|parsed| entry.side.outward_held(&parsed.segment, self.instant()));
         let Some(change) = change else {
             return self.fail("a held segment cannot be sent".into());
         };
         rewrite(&mut packet, &change);
         self.count(Counter::HeldFlushed);
-        self.transmit_packet(packet, Gate::of(side));
+        self.transmit_packet(packet, self.gate(entry));
     }
 
     fn end_session(&mut self) {

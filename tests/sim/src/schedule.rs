@@ -6,6 +6,7 @@ use crate::link::{Link, LINKS};
 use crate::rng::Rng;
 use crate::stack::Nature;
 use crate::talk::{Pace, Talk};
+use sttcp::primary::{Policy, Terms};
 
 /// What happens to the hosts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +37,8 @@ pub struct Schedule {
     /// Heartbeats: interval in us, and how many may be missed.
     pub interval: u64,
     pub misses: u32,
+    /// When client bytes are acknowledged, and what is kept for the backup.
+    pub terms: Terms,
     pub links: [Link; LINKS],
     /// The links behave from then on, in us.
     pub heals: u64,
@@ -102,6 +105,14 @@ impl Schedule {
             blow,
             when,
             returns: rng.chance(300).then(|| rng.range(300_000, 2_000_000)),
+            terms: Terms {
+                policy: if rng.chance(300) {
+                    Policy::Eager
+                } else {
+                    Policy::Gated
+                },
+                retain: rng.pick(&[16 << 10, 1 << 20, 4 << 20]),
+            },
             trace: false,
         }
     }

@@ -22,7 +22,7 @@ use std::collections::BinaryHeap;
 use std::net::IpAddr;
 use sttcp::counters::Counter;
 use sttcp::node::Role;
-use sttcp::primary;
+use sttcp::primary::{self, Policy};
 use sttcp::side::Side;
 use sttcp::wire::{Flags, Packet};
 
@@ -31,6 +31,9 @@ const PATIENCE: u64 = 60_000_000;
 
 /// So long after the last stream's end no connection may be in a table: TIME-WAIT, and timeouts of sockets that nobody answers.
 const TAIL: u64 = 60_000_000;
+
+/// The same for one that cannot go on: the engine's patience, and losses.
+const HOLE_PATIENCE: u64 = 6_000_000;
 
 /// The client's number among the nodes.
 const CLIENT: usize = 2;
@@ -56,6 +59,8 @@ pub enum Excuse {
     HalfOpen,
     /// The primary died before the backup had heard of the connection.
     Opening,
+    /// The primary had acknowledged client bytes that only it had, as it may with `ack_policy=eager`. Such a connection must not hang.
+    Hole,
     /// The connection was unprotected when its host died.
     Unprotected,
     /// Two hosts spoke at a time: the backup took a silent primary for a dead one.
@@ -278,6 +283,12 @@ impl World {
         if !speaks && spoke {
             self.trace(|| format!("    {index}  steps down"));
             self.moved = self.now;
+            // Until now it has told clients of what only it had.
+            for at in 0..self.excuses.len() {
+                if self.switched && self.has_hole(1 - index, FIRST_PORT + at as u16) {
+                    self.excuses[at].get_or_insert(Excuse::Hole);
+                }
+            }
         }
         if let Some((flow, what)) = failure {
             let excused = flow.is_some_and(|flow| {
@@ -389,11 +400,21 @@ impl World {
         };
         let confirmed = || self.hosts[index].counter(Counter::CloseUnconfirmed) == 0;
         let gated = gate == Gate::Closed || gate == Gate::Leaving && lives() && confirmed();
+        let copied = match gate {
+            Gate::Copied(end) => Some(end),
+            _ => None,
+        };
         let migrated = self.report.takeovers > 0;
         let client_bytes = self.schedule.talks[at].client_bytes();
-        if let Err(what) =
-            self.told[at].send(&parsed.segment, gated, migrated, own, other, client_bytes)
-        {
+        if let Err(what) = self.told[at].send(
+            &parsed.segment,
+            gated,
+            copied,
+            migrated,
+            own,
+            other,
+            client_bytes,
+        ) {
             self.fail(format!("host {index}, connection {at}: {what}"));
         }
     }
@@ -459,6 +480,9 @@ impl World {
             return self.excuse_all(Excuse::Split);
         }
         for at in 0..self.excuses.len() {
+            if self.schedule.terms.policy == Policy::Eager {
+                self.told[at].forget_window();
+            }
             let Some(program) = &self.client.programs[at] else {
                 continue;
             };
@@ -475,6 +499,8 @@ impl World {
             let excuse = match before.entry(port).map(|entry| &entry.side) {
                 Some(Side::Primary(connection)) => match connection.state() {
                     primary::State::HalfOpen => Some(Excuse::HalfOpen),
+                    primary::State::Opening if !goes_on => Some(Excuse::Opening),
+                    _ if self.has_hole(index, port) => Some(Excuse::Hole),
                     primary::State::Opening => Some(Excuse::Opening),
                     primary::State::Protected => None,
                     // What the shadow lacked was not acknowledged before the backup had dropped it.
@@ -496,6 +522,22 @@ impl World {
             self.trace(|| format!("       connection {at} goes on: {goes_on}, excuse: {excuse:?}"));
             self.excuses[at] = self.excuses[at].or(excuse);
         }
+    }
+
+    /// Whether the client has been told of bytes by the other host that this one lacks.
+    fn has_hole(&self, index: usize, port: u16) -> bool {
+        let facts = |host: usize| self.hosts[host].facts.get(&port);
+        self.schedule.terms.policy == Policy::Eager
+            && facts(1 - index).is_some_and(|before| before.told_beyond(facts(index)))
+    }
+
+    /// Whether whoever speaks has all of a client's bytes. A hole that is the FIN alone is found by a probe that Linux answers (tcp_validate_incoming
+    /// looks at the acknowledgement last) and smoltcp does not: it acknowledges less than the client knows of.
+    fn lacks_fin(&self, at: usize) -> bool {
+        let facts = self.hosts[self.speaker]
+            .facts
+            .get(&(FIRST_PORT + at as u16));
+        facts.is_some_and(|facts| facts.taken == self.schedule.talks[at].client_bytes())
     }
 
     fn excuse(&self, at: usize) -> Option<Excuse> {
@@ -524,18 +566,23 @@ impl World {
             if moved > self.progress.0 {
                 self.progress = (moved, self.now);
             }
-            if self.now < self.last_fault.max(self.progress.1) + PATIENCE {
-                return false;
-            }
+            let waited = self
+                .now
+                .saturating_sub(self.last_fault.max(self.progress.1));
             for at in 0..self.excuses.len() {
                 let open = self.client.programs[at]
                     .as_ref()
                     .is_some_and(|program| program.end.is_none());
-                if open && self.excuse(at).is_none() {
+                let patience = match self.excuse(at) {
+                    None => PATIENCE,
+                    Some(Excuse::Hole) if !self.lacks_fin(at) => HOLE_PATIENCE,
+                    Some(_) => u64::MAX,
+                };
+                if open && waited > patience {
                     self.fail(format!("connection {at} hangs"));
                 }
             }
-            return true;
+            return waited > PATIENCE;
         }
         let over_at = *self.over_at.get_or_insert(self.now);
         let left = self.hosts.iter().find_map(|host| {

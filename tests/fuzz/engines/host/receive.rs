@@ -54,6 +54,7 @@ impl Host {
         if actions.retain && self.memory() {
             if let Some(entry) = &mut self.entries[at] {
                 entry.retained.push((segment, frame.origin));
+                entry.side.on_retained(&segment);
             }
         }
         match inbound {
@@ -135,7 +136,7 @@ impl Host {
         if side::is_fresh(found, segment, || self.socket(at)) {
             self.serial = self.serial.wrapping_add(1);
             let id = ConnectionId(((at as u64) << 32) | u64::from(self.serial));
-            let made = Side::from_syn(id, self.flows[at], segment, self.now);
+            let made = Side::from_syn(id, self.flows[at], segment, Terms::default(), self.now);
             self.entries[at] = match made {
                 Ok(side) => Some(Entry::new(side)),
                 Err(why) => {
