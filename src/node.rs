@@ -7,7 +7,7 @@ use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::emit::{emit, emit_header, MAX_PACKET};
 use crate::engine::message::{Kind as Datagram, Record};
-use crate::engine::node::{Event, Node as Engine, Role, State};
+use crate::engine::node::{Event, Node as Engine, Peer, Role};
 use crate::engine::primary::{self, Policy, Terms};
 use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
@@ -91,6 +91,8 @@ pub(crate) struct Node {
     /// What hooks need of `engine`, so that no packet takes its lock.
     speaks: Atomic<u32>,
     joined: Atomic<bool>,
+    /// Until when a lost backup may not know that it is none, in ns; 0 if it does.
+    unaware_until: Atomic<u64>,
     stopping: Atomic<bool>,
     tap: Atomic<u32>,
     next_sweep: Atomic<u64>,
@@ -160,6 +162,7 @@ impl Node {
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
                 speaks: Atomic::new(u32::from(role == Role::Primary)),
                 joined: Atomic::new(false),
+                unaware_until: Atomic::new(0),
                 stopping: Atomic::new(false),
                 tap: Atomic::new(0),
                 next_sweep: Atomic::new(0),
@@ -192,8 +195,22 @@ impl Node {
         self.speaks.xchg(u32::from(speaks), Full);
     }
 
-    pub(crate) fn set_joined(&self, joined: bool) {
-        self.joined.store(joined, Release);
+    /// What is known of the peer. Any context.
+    pub(crate) fn peer_state(&self) -> Peer {
+        match self.unaware_until.load(Relaxed) {
+            _ if self.joined() => Peer::Joined,
+            0 => Peer::Absent,
+            until => Peer::Unaware(Instant::from_nanos(until)),
+        }
+    }
+
+    pub(crate) fn set_peer_state(&self, peer: Peer) {
+        let until = match peer {
+            Peer::Unaware(until) => until.as_nanos(),
+            Peer::Joined | Peer::Absent => 0,
+        };
+        self.unaware_until.store(until, Relaxed);
+        self.joined.store(peer == Peer::Joined, Release);
     }
 
     /// What holds for connections now. Any context.
@@ -378,17 +395,16 @@ impl Node {
 
     /// Acts on news of the peer. Any context, nothing locked.
     pub(crate) fn on_event(&self, event: Event) {
-        let (state, epoch) = {
+        let (state, epoch, known) = {
             let engine = self.engine.lock();
-            (engine.state(), engine.epoch())
+            (engine.state(), engine.epoch(), engine.peer())
         };
-        let joined = matches!(state, State::Protected | State::Shadowing);
-        self.set_joined(joined);
+        self.set_peer_state(known);
         let peer = Show(self.peer);
         match event {
             Event::Joined => {
                 pr_info!("peer {peer} joined: {}, epoch {epoch}\n", state.name());
-                self.end_session(Counter::UnprotectedBackupLost);
+                self.end_session(known);
             }
             Event::BackupLost(silence) => {
                 self.count(Counter::PeerLost);
@@ -396,11 +412,11 @@ impl Node {
                     "backup {peer} silent for {} ms: solo, connections go on unprotected\n",
                     silence.as_millis()
                 );
-                self.end_session(Counter::UnprotectedBackupLost);
+                self.end_session(known);
             }
             Event::PeerLeft => {
                 pr_info!("peer {peer} left: {}\n", state.name());
-                self.end_session(Counter::UnprotectedBackupLost);
+                self.end_session(known);
             }
             Event::PrimaryLost(silence) => {
                 self.count(Counter::PeerLost);
@@ -432,10 +448,12 @@ impl Node {
     }
 
     /// What an earlier session left is void.
-    fn end_session(&self, why: Counter) {
+    fn end_session(&self, peer: Peer) {
         let now = now();
         self.table.retain(|entry| {
-            let actions = entry.side.end_session(why, now);
+            let actions = entry
+                .side
+                .end_session(Counter::UnprotectedBackupLost, peer, now);
             self.carry_out(entry, actions)
         });
     }

@@ -135,6 +135,7 @@ impl Node {
             return;
         };
         let Some(entry) = bucket.find_id(id) else {
+            bucket.retain(|entry| !entry.side.is_void_by(record));
             if let Some(answer) = side::unknown(record) {
                 self.tell(&answer);
             }

@@ -210,7 +210,7 @@ impl Node {
         entry: &mut Entry,
         segment: &Segment,
     ) -> (Verdict, bool) {
-        let (inbound, actions) = entry.side.on_client(segment, self.joined(), now());
+        let (inbound, actions) = entry.side.on_client(segment, self.peer_state(), now());
         if actions.retain {
             self.retain(entry, &skb, segment);
         }
@@ -234,7 +234,7 @@ impl Node {
         flow: &Flow,
         segment: &Segment,
     ) -> Verdict {
-        let Some(side) = side::early(segment, self.joined(), now()) else {
+        let Some(side) = side::early(flow, segment, self.joined(), now()) else {
             return Verdict::Drop(skb);
         };
         match bucket.insert(*flow, side, skb.ifindex()) {
@@ -242,7 +242,7 @@ impl Node {
                 if evicted {
                     self.count(Counter::PendingOverflow);
                 }
-                self.enqueue(skb, entry, segment)
+                self.receive_segment(skb, entry, segment).0
             }
             None => self.drop_for_memory(skb),
         }

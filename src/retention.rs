@@ -87,7 +87,11 @@ impl Retained {
 
     /// Frees the copies that end at `end` or before, but for those that came after one that ends later.
     pub(crate) fn release(&mut self, end: SeqNumber) {
-        while self.queue.pop_front_if(|tag| SeqNumber::new(tag.end) <= end).is_some() {}
+        while self
+            .queue
+            .pop_front_if(|tag| SeqNumber::new(tag.end) <= end)
+            .is_some()
+        {}
         self.recount();
     }
 

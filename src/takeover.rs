@@ -4,6 +4,7 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::Kind as Datagram;
+use crate::engine::node::Peer;
 use crate::engine::side::Side;
 use crate::engine::wire::{Flow, Packet};
 use crate::node::{now, Node};
@@ -37,11 +38,14 @@ impl Node {
         let flushed = || self.counters.get(Counter::HeldFlushed);
         let (mut continued, flushed_before) = (0u32, flushed());
         self.set_speaks(true);
-        self.set_joined(false);
+        self.set_peer_state(Peer::Absent);
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
         self.send(Datagram::Heartbeat, &[]);
         self.table.retain(|entry| {
-            let actions = entry.side.take_over(begun, before);
+            let flow = entry.flow;
+            let actions = entry
+                .side
+                .take_over(|| self.table.name(&flow), begun, before);
             continued += u32::from(entry.side.is_migrated());
             self.carry_out(entry, actions)
         });
@@ -64,7 +68,9 @@ impl Node {
         };
         if !entry.side.is_migrated() {
             let before = self.engine.lock().predecessor(Duration::ZERO);
-            let actions = entry.side.take_over(now(), before);
+            let actions = entry
+                .side
+                .take_over(|| self.table.name(flow), now(), before);
             if !self.carry_out(entry, actions) {
                 bucket.remove(flow);
             }

@@ -99,6 +99,8 @@ counters! {
     BytesInjected => "bytes_injected",
     /// Resets not sent: they answered what a client repeated because its acknowledgement was held back (primary).
     ResetsWithheld => "resets_withheld",
+    /// Clients' SYNs that came by (backup).
+    SynsHeard => "syns_heard",
     /// Shadows opened (backup).
     ShadowsOpened => "shadows_opened",
     /// Shadows established (backup).
@@ -153,6 +155,8 @@ counters! {
     TakeoverContinued => "takeover_continued",
     /// Connections reset at a takeover: their shadow had ended, or never came to be.
     TakeoverReset => "takeover_reset",
+    /// Of these, connections that the primary had not told of: the client's own segments told enough.
+    TakeoverGuessed => "takeover_guessed",
     /// Connections reset after a takeover: client bytes had been acknowledged that were not here (`ack_policy=eager`).
     TakeoverHoles => "takeover_holes",
     /// Acknowledgements sent at takeover.

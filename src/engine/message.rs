@@ -10,7 +10,7 @@
 //! | 0 | 1 | version, [`VERSION`] |
 //! | 1 | 1 | type, [`Kind`] |
 //! | 2 | 1 | role of the sender, [`Role`] |
-//! | 3 | 1 | 1: the sender may acknowledge client bytes that the receiver lacks; else 0 |
+//! | 3 | 1 | flags: 1, the sender may acknowledge client bytes that the receiver lacks; 2, it has joined the receiver |
 //! | 4 | 4 | epoch of the sender |
 //! | 8 | 8 | session of the sender |
 //! | 16 | 8 | session of the receiver as the sender knows it, or 0 |
@@ -65,6 +65,8 @@ pub struct Header {
     pub role: Role,
     /// Whether its sender may acknowledge client bytes that the receiver lacks.
     pub eager: bool,
+    /// Whether its sender has heard the receiver in the present sessions, and deals with it as its peer.
+    pub joined: bool,
     /// The epoch of its sender.
     pub epoch: u32,
     /// The session of its sender.
@@ -86,6 +88,9 @@ pub enum BadMessage {
     Content,
 }
 
+const EAGER: u8 = 1;
+const JOINED: u8 = 2;
+
 impl Header {
     /// Writes the header.
     pub fn emit(&self) -> [u8; HEADER_LEN] {
@@ -101,7 +106,10 @@ impl Header {
             Role::Primary => 1,
             Role::Backup => 2,
         };
-        out.put(&[VERSION, kind, role, u8::from(self.eager)]);
+        let flags = [(self.eager, EAGER), (self.joined, JOINED)]
+            .iter()
+            .fold(0, |flags, (set, flag)| flags | if *set { *flag } else { 0 });
+        out.put(&[VERSION, kind, role, flags]);
         out.put(&self.epoch.to_be_bytes());
         out.put(&self.session.to_be_bytes());
         out.put(&self.peer_session.to_be_bytes());
@@ -113,7 +121,7 @@ impl Header {
     pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), BadMessage> {
         let (signed, _tag) = split_tag(datagram)?;
         let mut reader = Reader { rest: signed };
-        let [version, kind, role, eager] = reader.take::<4>().ok_or(BadMessage::Length)?;
+        let [version, kind, role, flags] = reader.take::<4>().ok_or(BadMessage::Length)?;
         if version != VERSION {
             return Err(BadMessage::Version);
         }
@@ -130,7 +138,8 @@ impl Header {
                 2 => Role::Backup,
                 _ => return Err(BadMessage::Content),
             },
-            eager: eager & 1 != 0,
+            eager: flags & EAGER != 0,
+            joined: flags & JOINED != 0,
             epoch: reader.u32().ok_or(BadMessage::Length)?,
             session: reader.u64().ok_or(BadMessage::Length)?,
             peer_session: reader.u64().ok_or(BadMessage::Length)?,

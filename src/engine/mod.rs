@@ -28,6 +28,7 @@
 pub mod config;
 pub mod counters;
 pub mod detector;
+pub mod early;
 pub mod emit;
 pub mod message;
 pub mod node;

@@ -58,6 +58,18 @@ pub struct Predecessor {
     pub eager: bool,
 }
 
+/// What is known of the peer.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// It is there, in the other role, and so it knows.
+    Joined,
+    /// It is not.
+    Absent,
+    /// It is a backup that fell silent. If it lives it may hold itself for the backup until then: by that time it has heard from here that it is
+    /// none, or taken over.
+    Unaware(Instant),
+}
+
 /// Something about the peer that the rest of the node must act on.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -140,6 +152,7 @@ pub struct Node {
     taking_over: bool,
     eager: bool,
     peer_eager: bool,
+    unaware_until: Option<Instant>,
     next_heartbeat: Instant,
 }
 
@@ -159,6 +172,7 @@ impl Node {
             taking_over: false,
             eager: false,
             peer_eager: false,
+            unaware_until: None,
             next_heartbeat: now,
         }
     }
@@ -183,6 +197,15 @@ impl Node {
             (Role::Primary, true) => State::Protected,
             (Role::Backup, false) => State::Waiting,
             (Role::Backup, true) => State::Shadowing,
+        }
+    }
+
+    /// What is known of the peer.
+    pub fn peer(&self) -> Peer {
+        match self.unaware_until {
+            _ if self.joined => Peer::Joined,
+            Some(until) => Peer::Unaware(until),
+            None => Peer::Absent,
         }
     }
 
@@ -222,6 +245,7 @@ impl Node {
             kind,
             role: self.role,
             eager: self.eager,
+            joined: self.joined,
             epoch: self.epoch,
             session: self.session,
             peer_session: self.peer.id,
@@ -291,6 +315,10 @@ impl Node {
             self.part(fresh_session);
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
+        if self.role == Role::Backup && !header.joined {
+            // It serves its connections alone for as long as it has not heard this node.
+            return Ok(None);
+        }
         self.epoch = match self.role {
             Role::Backup => header.epoch,
             // A primary that was loaded anew counts from 1; a backup that has seen a later term would refuse it for ever.
@@ -325,6 +353,7 @@ impl Node {
         self.session = fresh_session.max(1);
         self.sequence = 0;
         self.peer.bound = false;
+        self.unaware_until = None;
         self.detector.forget();
         self.joined = false;
     }
@@ -336,6 +365,10 @@ impl Node {
             Suspicion::Lost { silence } => Some(match self.role {
                 Role::Primary => {
                     self.part(fresh_session);
+                    // Its detector, if it was asleep, waits for an interval more; and one for the way.
+                    let timeout = self.timing.timeout();
+                    let spare = self.timing.interval.saturating_mul(2);
+                    self.unaware_until = Some(now.after(timeout.saturating_add(spare)));
                     Event::BackupLost(silence)
                 }
                 Role::Backup => {

@@ -25,6 +25,8 @@ plants! {
     Gate,
     /// The server's segments go out before the backup knows of the connection.
     Greeting,
+    /// New connections do not wait until a backup that fell silent must know that it is none.
+    Lease,
     /// Eager acknowledgements do not ask for copies.
     Copies,
     /// After a takeover nobody looks for bytes that were acknowledged and are not here.

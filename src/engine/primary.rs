@@ -30,11 +30,12 @@
 use super::config::Refusal;
 use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record, Span};
+use super::node::Peer;
 use super::plant::{planted, unless, Plant};
 use super::rewrite::{Blank, Rewrite};
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
-use super::time::{timestamp_ticks, Instant};
+use super::time::{earliest, timestamp_ticks, Instant};
 use super::window::{ahead, widest, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
@@ -148,6 +149,17 @@ impl State {
     }
 }
 
+/// Whether the server's words go out. Until the backup knows of the connection, or that it is none of its own, nobody could go on from what was
+/// said; and it takes a client that has heard nothing for one that it can go on with (`early.rs`).
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Speech {
+    Free,
+    /// They wait for the backup's word.
+    Awaits,
+    /// They wait until the backup must have noticed that it is none.
+    Until(Instant),
+}
+
 /// What becomes of a server segment.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Verdict {
@@ -206,6 +218,7 @@ pub struct Connection {
     id: ConnectionId,
     flow: Flow,
     state: State,
+    speech: Speech,
     terms: Terms,
     /// The client's side of the handshake.
     client_isn: SeqNumber,
@@ -286,6 +299,7 @@ impl Connection {
             id,
             flow,
             state: State::HalfOpen,
+            speech: Speech::Free,
             terms,
             client_isn: syn.seq,
             client_window: syn.window,
@@ -364,8 +378,8 @@ impl Connection {
         }
     }
 
-    /// A segment of the client, other than a SYN, on its way to the stack. `protectable` says whether there is a backup.
-    pub fn on_client(&mut self, segment: &Segment, protectable: bool, now: Instant) -> Actions {
+    /// A segment of the client, other than a SYN, on its way to the stack.
+    pub fn on_client(&mut self, segment: &Segment, peer: Peer, now: Instant) -> Actions {
         let mut actions = Actions::default();
         if segment.flags.contains(Flags::RST) {
             // Only the stack can tell whether it believes the reset (RFC 5961, section 3.2).
@@ -386,12 +400,16 @@ impl Connection {
             if self.syn_ack_at.is_none() || segment.ack != self.primary_isn + 1 {
                 return actions;
             }
-            if protectable {
+            if peer == Peer::Joined {
                 self.state = State::Opening;
+                self.speech = Speech::Awaits;
                 self.wait(now);
                 actions.record = Some(Record::Open(self.open(now)));
             } else {
                 self.state = State::Unprotected(Counter::UnprotectedNoBackup);
+                if let Peer::Unaware(until) = peer {
+                    self.speech = Speech::Until(until);
+                }
                 actions.count = Some(Counter::UnprotectedNoBackup);
             }
         }
@@ -448,17 +466,31 @@ impl Connection {
         let mut actions = Actions::default();
         self.terms = terms;
         if self.state != State::HalfOpen {
-            actions.flush = self.state == State::Opening && !self.awaits_shadow();
             self.release(&mut actions, now);
         }
         actions
     }
 
-    /// Whether the service keeps silent until the backup has the shadow. Should this host die before, nobody could go on from what it said.
-    fn awaits_shadow(&self) -> bool {
-        self.state == State::Opening
-            && self.terms.policy == Policy::Gated
-            && !planted(Plant::Greeting)
+    /// Whether the server's words are held.
+    fn is_mute(&self, now: Instant) -> bool {
+        let mute = match self.speech {
+            Speech::Free => false,
+            Speech::Awaits => true,
+            Speech::Until(at) => now < at && !planted(Plant::Lease),
+        };
+        mute && !planted(Plant::Greeting)
+    }
+
+    /// The backup is none, of this connection at least: whether what is held goes out.
+    fn speak(&mut self, peer: Peer, now: Instant) -> bool {
+        if self.speech != Speech::Awaits {
+            return false;
+        }
+        self.speech = match peer {
+            Peer::Unaware(until) if now < until => Speech::Until(until),
+            _ => Speech::Free,
+        };
+        self.speech == Speech::Free
     }
 
     /// Whether the segment is none of an earlier time (RFC 7323, section 5.3). The stack drops those, and a copy of one would give the backup bytes
@@ -529,7 +561,7 @@ impl Connection {
         let edge = segment.ack + (u32::from(segment.window) << self.own_scale());
         let opens = edge > self.edge;
         self.edge = self.edge.max(edge);
-        if !segment.is_empty() && self.awaits_shadow() {
+        if !segment.is_empty() && self.is_mute(now) {
             actions.count = new_data.then_some(Counter::OutputAwaitsShadow);
             let verdict = match new_data {
                 true => Verdict::Hold(segment.seq, segment.end()),
@@ -568,6 +600,18 @@ impl Connection {
         (Verdict::Send(rewrite), actions)
     }
 
+    /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement and window.
+    pub fn outward_held(&mut self, now: Instant) -> Rewrite {
+        let (ack, limit) = (self.allowed(), self.limit(self.edge));
+        self.acked = self.acked.max(ack);
+        self.check(now);
+        Rewrite {
+            ack: Some(ack),
+            window: Some(self.window.field(ack, limit)),
+            ..Rewrite::default()
+        }
+    }
+
     /// The shadow's progress. The first makes the connection protected.
     pub fn on_progress(&mut self, progress: &Progress, now: Instant) -> Actions {
         let mut actions = Actions::default();
@@ -576,7 +620,7 @@ impl Connection {
                 self.state = State::Protected;
                 self.waiting_since = None;
                 actions.count = Some(Counter::Protected);
-                actions.flush = true;
+                actions.flush = self.speak(Peer::Joined, now);
             }
             State::Protected => {}
             State::HalfOpen => return actions,
@@ -587,6 +631,15 @@ impl Connection {
         }
         if progress.rcv_nxt > self.shadow_rcv {
             self.shadow_rcv = progress.rcv_nxt;
+            // Left behind by half the circle, they would seem ahead.
+            self.confided = self.confided.max(self.shadow_rcv);
+            self.retained = self.retained.max(self.shadow_rcv);
+            if self.retained_apart.end <= self.retained {
+                self.retained_apart = Span {
+                    start: self.retained,
+                    end: self.retained,
+                };
+            }
             actions.release = Some(self.shadow_rcv);
             self.waiting_since = None;
             if self.shadow_rcv >= self.repaired {
@@ -644,18 +697,18 @@ impl Connection {
                 Gone::NoMemory => Counter::UnprotectedNoMemory,
                 Gone::Ended => Counter::UnprotectedShadowGone,
             },
+            Peer::Joined,
             now,
         )
     }
 
     /// Goes on as plain TCP, there being no shadow. What was held back is acknowledged at once.
-    pub fn unprotect(&mut self, why: Counter, now: Instant) -> Actions {
+    pub fn unprotect(&mut self, why: Counter, peer: Peer, now: Instant) -> Actions {
         let mut actions = Actions::default();
         if !self.gated() {
             return actions;
         }
         if matches!(self.state, State::Opening | State::Protected) {
-            actions.flush = self.state == State::Opening;
             self.state = State::Unprotected(why);
             // A shadow that ended while its connection was ending is no failure.
             let ending =
@@ -663,13 +716,13 @@ impl Connection {
             actions.count = (!ending || why != Counter::UnprotectedShadowGone).then_some(why);
         }
         self.waiting_since = None;
+        actions.flush = self.speak(peer, now);
         self.release(&mut actions, now);
         actions
     }
 
     /// Leaves the shadow behind, and asks the backup to drop it.
     fn leave(&mut self, why: Counter, now: Instant) -> Actions {
-        let flush = self.state == State::Opening;
         self.state = State::Unprotected(why);
         self.waiting_since = None;
         self.retry = RETRY;
@@ -677,7 +730,6 @@ impl Connection {
         Actions {
             record: Some(Record::Close(self.id, Close::Unprotected)),
             count: Some(why),
-            flush,
             ..Actions::default()
         }
     }
@@ -708,7 +760,11 @@ impl Connection {
     /// When [`Connection::poll`] wants to be called, if ever.
     pub fn poll_at(&self) -> Option<Instant> {
         let retry = self.waiting_since.map(|_| self.next_retry);
-        super::time::earliest(retry, self.check_at)
+        let speaks = match self.speech {
+            Speech::Until(at) => Some(at),
+            Speech::Free | Speech::Awaits => None,
+        };
+        earliest(retry, earliest(speaks, self.check_at))
     }
 
     /// A time that was asked for has come. `stall` is how long the backup may take to have its shadow, and that to make any progress.
@@ -727,7 +783,7 @@ impl Connection {
                     // The service comes first.
                     return Actions {
                         count: Some(Counter::CloseUnconfirmed),
-                        ..self.unprotect(why, now)
+                        ..self.unprotect(why, Peer::Joined, now)
                     };
                 }
                 State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
@@ -742,6 +798,10 @@ impl Connection {
         if self.check_at.is_some_and(|at| now >= at) {
             self.check_at = None;
             actions.check_socket = true;
+        }
+        if matches!(self.speech, Speech::Until(at) if now >= at) {
+            self.speech = Speech::Free;
+            actions.flush = true;
         }
         actions
     }
@@ -809,7 +869,7 @@ impl Connection {
         if !self.gated() || self.lets_go() {
             return self.rcv_nxt;
         }
-        let safe = match self.terms.policy {
+        let safe = match self.policy() {
             Policy::Gated => self.shadow_rcv,
             Policy::Eager if planted(Plant::Copies) => self.rcv_nxt,
             Policy::Eager => self.shadow_rcv.max(self.retained),
@@ -818,13 +878,19 @@ impl Connection {
         self.rcv_nxt.min(safe.max(self.acked))
     }
 
+    /// The policy that holds. Of a connection that the backup does not know the client must keep everything, so that it has something to say to whoever
+    /// knows nothing of it either, and hears a reset.
+    fn policy(&self) -> Policy {
+        match self.speech {
+            Speech::Free => self.terms.policy,
+            Speech::Awaits | Speech::Until(_) => Policy::Gated,
+        }
+    }
+
     /// What the backup is to hear of what the client was told ahead of it.
     fn confide(&mut self) -> Option<Record> {
         let known = self.shadow_rcv.max(self.confided);
-        if self.terms.policy == Policy::Gated
-            || self.acked <= known
-            || !self.gated()
-            || self.lets_go()
+        if self.policy() == Policy::Gated || self.acked <= known || !self.gated() || self.lets_go()
         {
             return None;
         }
@@ -843,7 +909,7 @@ impl Connection {
         if !self.gated() || planted(Plant::Window) {
             return edge;
         }
-        edge.min(match self.terms.policy {
+        edge.min(match self.policy() {
             Policy::Gated => self.shadow_edge,
             // What cannot be kept would not be acknowledged, and be sent for nothing.
             Policy::Eager => self

@@ -133,6 +133,8 @@ pub struct Shadow {
     state: State,
     /// Whether this node speaks for the service: output goes to the client.
     speaking: bool,
+    /// The primary never told of it: it is taken to have agreed to what this host's stack agrees to.
+    guessed: bool,
     open: Open,
     opened_at: Instant,
     syn_tries: u8,
@@ -196,6 +198,7 @@ impl Shadow {
             flow: open.flow,
             state: State::Opening,
             speaking: false,
+            guessed: false,
             open: *open,
             opened_at: now,
             syn_tries: 1,
@@ -234,6 +237,13 @@ impl Shadow {
         (shadow, syn)
     }
 
+    /// The same without that word, by what the client's segments tell: see `early.rs`.
+    pub fn guessed(open: &Open, now: Instant) -> (Self, Segment) {
+        let (mut shadow, syn) = Self::open(open, now);
+        shadow.guessed = true;
+        (shadow, syn)
+    }
+
     /// The socket of a connection that another host carries from now on: of no use, and in the way should this host speak again. It is
     /// in step with itself, so no number is changed. `rcv_nxt` is what it expects next, client's numbers.
     pub(super) fn left_behind(
@@ -268,6 +278,11 @@ impl Shadow {
     /// Whether this node speaks for the connection.
     pub fn is_speaking(&self) -> bool {
         self.speaking
+    }
+
+    /// Whether the primary never told of it, see `early.rs`.
+    pub fn is_guessed(&self) -> bool {
+        self.guessed
     }
 
     /// Whether this connection was resumed here.
@@ -482,10 +497,7 @@ impl Shadow {
             });
             return (Outbound::Swallow, actions);
         }
-        if segment.ack > self.rcv_nxt {
-            self.rcv_nxt = segment.ack;
-            self.progress_at = now;
-        }
+        self.advance(segment.ack, now);
         self.stack_edge = self.right_edge(segment);
         self.edge = self.edge.max(self.stack_edge);
         self.stack_ack = self.stack_ack.max(segment.ack);
@@ -541,6 +553,10 @@ impl Shadow {
         self.delta = Delta::between(self.open.primary_isn, segment.seq);
         self.snd_nxt = segment.end();
         self.own_scale = options.window_scale.unwrap_or(0).min(14);
+        if self.guessed {
+            let own = self.own_scale;
+            self.open.window_scale = self.open.window_scale.map(|(client, _)| (client, own));
+        }
         self.edge = self.rcv_nxt + u32::from(segment.window);
         self.stack_edge = self.edge;
         if let (Some(own), Some((_, primary))) = (options.timestamps, self.open.timestamps) {
@@ -607,11 +623,18 @@ impl Shadow {
         if self.state == State::Opening {
             return None;
         }
+        self.advance(rcv_nxt, now);
+        self.report()
+    }
+
+    /// The socket has taken client bytes up to `rcv_nxt`.
+    fn advance(&mut self, rcv_nxt: SeqNumber, now: Instant) {
         if rcv_nxt > self.rcv_nxt {
             self.rcv_nxt = rcv_nxt;
+            // Left behind by half the circle, it would seem ahead.
+            self.promised = self.promised.max(rcv_nxt);
             self.progress_at = now;
         }
-        self.report()
     }
 
     /// The primary has acknowledged client bytes up to here, maybe ahead of the shadow.
@@ -838,6 +861,7 @@ impl Shadow {
         match self.state {
             State::Opening | State::Established => {
                 self.speaking = true;
+                self.acked = self.reported.0;
                 let patience = REPEAT.saturating_add(before.silence);
                 let doubtful = before.eager || self.promised > self.rcv_nxt;
                 self.doubt = (doubtful && !planted(Plant::Hole)).then(|| Doubt {
@@ -867,6 +891,13 @@ impl Shadow {
             }
         }
         actions
+    }
+
+    /// Since the takeover the other host has fallen silent, or become the backup: it acknowledges nothing more.
+    pub fn on_successor(&mut self) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.primary_lives = false;
+        }
     }
 
     /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement, window and timestamp.

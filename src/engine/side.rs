@@ -6,8 +6,9 @@
 //! the server, a record of the peer, a time, a change of role. It carries out the [`Actions`] that come back, from the first field to the last.
 
 use super::counters::Counter;
+use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
-use super::node::Predecessor;
+use super::node::{Peer, Predecessor};
 use super::primary::{self, Connection, ConnectionId, Socket, Terms};
 use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
@@ -18,9 +19,6 @@ use core::time::Duration;
 
 pub use super::shadow::Inbound;
 
-/// How long client segments wait for the primary's word about their connection.
-const PENDING: Duration = Duration::from_secs(1);
-
 /// What a host knows of a connection.
 #[derive(Debug)]
 pub enum Side {
@@ -28,8 +26,8 @@ pub enum Side {
     Primary(Connection),
     /// The backup's view, also after it took over.
     Shadow(Shadow),
-    /// A backup has client segments and no word of the primary yet, since then. They wait in the queue.
-    Pending(Instant),
+    /// A backup has client segments and no word of the primary yet. They wait in the queue.
+    Pending(Early),
 }
 
 /// What becomes of a segment that the local stack sends.
@@ -153,7 +151,7 @@ pub fn open(found: Option<&mut Side>, open: &Open, now: Instant) -> Opening {
                 actions: Actions::tell(shadow.on_query()),
             };
         }
-        Some(Side::Pending(_)) => true,
+        Some(Side::Pending(early)) => early.is_of(open),
         // An earlier connection between the same endpoints. The new shadow finds its socket, if there still is one.
         Some(Side::Shadow(_) | Side::Primary(_)) | None => false,
     };
@@ -181,9 +179,11 @@ pub fn is_fresh(found: Option<&Side>, syn: &Segment, socket: impl FnOnce() -> So
 }
 
 /// A client's segment that reached a backup before the primary's word of its connection. `joined`: there is a primary.
-pub fn early(segment: &Segment, joined: bool, now: Instant) -> Option<Side> {
-    let waits = joined && !segment.is_empty() && !segment.flags.intersects(Flags::SYN | Flags::RST);
-    waits.then_some(Side::Pending(now))
+/// [`Side::on_client`] reads it next.
+pub fn early(flow: &Flow, segment: &Segment, joined: bool, now: Instant) -> Option<Side> {
+    Early::new(flow, segment, now)
+        .filter(|_| joined)
+        .map(Side::Pending)
 }
 
 /// The answer to a record of the peer about a connection that there is not here.
@@ -241,6 +241,19 @@ impl Side {
         matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
     }
 
+    /// Whether it is void when the peer says this of a connection that there is not here: it may be this one, which the peer carries alone.
+    pub fn is_void_by(&self, record: &Record) -> bool {
+        matches!(
+            (self, record),
+            (Side::Pending(_), Record::Close(_, Close::Unprotected))
+        )
+    }
+
+    /// Whether a takeover now would go on with a connection that the primary has not told of.
+    pub fn is_guessable(&self, now: Instant) -> bool {
+        matches!(self, Side::Pending(early) if early.guess(ConnectionId(0), now).is_some())
+    }
+
     /// Whether copies of the client's segments are of use.
     pub fn retains(&self) -> bool {
         matches!(self, Side::Primary(connection) if connection.retains())
@@ -261,23 +274,18 @@ impl Side {
         }
     }
 
-    /// A client's segment, but for a SYN that the primary receives. `joined`: the peer is there.
-    pub fn on_client(
-        &mut self,
-        segment: &Segment,
-        joined: bool,
-        now: Instant,
-    ) -> (Inbound, Actions) {
+    /// A client's segment, but for a SYN that the primary receives.
+    pub fn on_client(&mut self, segment: &Segment, peer: Peer, now: Instant) -> (Inbound, Actions) {
         match self {
             Side::Primary(connection) => {
-                let actions = connection.on_client(segment, joined, now);
+                let actions = connection.on_client(segment, peer, now);
                 (Inbound::Pass(Rewrite::default()), actions.into())
             }
             Side::Shadow(shadow) => {
                 let (inbound, actions) = shadow.on_client(segment, now);
                 (inbound, actions.into())
             }
-            Side::Pending(_) => (Inbound::Queue, Actions::default()),
+            Side::Pending(early) => (early.on_client(segment, now), Actions::default()),
         }
     }
 
@@ -321,10 +329,7 @@ impl Side {
     pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Option<Rewrite> {
         match self {
             Side::Shadow(shadow) => Some(shadow.outward_held(segment, now)),
-            Side::Primary(connection) => match connection.on_server(segment, now).0 {
-                primary::Verdict::Send(change) => Some(change),
-                primary::Verdict::Hold(..) | primary::Verdict::Swallow => None,
-            },
+            Side::Primary(connection) => Some(connection.outward_held(now)),
             Side::Pending(_) => None,
         }
     }
@@ -407,7 +412,7 @@ impl Side {
         match self {
             Side::Primary(connection) => connection.poll_at(),
             Side::Shadow(shadow) => shadow.poll_at(),
-            Side::Pending(since) => Some(since.after(PENDING)),
+            Side::Pending(early) => Some(early.expires_at()),
         }
     }
 
@@ -442,14 +447,18 @@ impl Side {
         }
     }
 
-    /// What an earlier session left is void: a primary's connection goes on alone (`why`), a backup's shadow ends.
-    pub fn end_session(&mut self, why: Counter, now: Instant) -> Actions {
+    /// What an earlier session left is void: a primary's connection goes on alone (`why`), a backup's shadow ends, and what it has noted is of no use.
+    pub fn end_session(&mut self, why: Counter, peer: Peer, now: Instant) -> Actions {
         match self {
-            Side::Primary(connection) => connection.unprotect(why, now).into(),
+            Side::Primary(connection) => connection.unprotect(why, peer, now).into(),
             Side::Shadow(shadow) if !shadow.is_speaking() => {
                 Actions::from(shadow.abandon(now)).clear_queue()
             }
-            Side::Shadow(_) | Side::Pending(_) => Actions::default(),
+            Side::Shadow(shadow) => {
+                shadow.on_successor();
+                Actions::default()
+            }
+            Side::Pending(_) => Actions::remove(),
         }
     }
 
@@ -468,8 +477,22 @@ impl Side {
         }
     }
 
-    /// This host speaks for the service from now on.
-    pub fn take_over(&mut self, now: Instant, before: Predecessor) -> Actions {
+    /// This host speaks for the service from now on. `name` makes a name for a connection that has none yet.
+    pub fn take_over(
+        &mut self,
+        name: impl FnOnce() -> ConnectionId,
+        now: Instant,
+        before: Predecessor,
+    ) -> Actions {
+        let mut syn = None;
+        if let Side::Pending(early) = self {
+            let Some(open) = early.guess(name(), now) else {
+                return Actions::remove();
+            };
+            let (shadow, first) = Shadow::guessed(&open, now);
+            *self = Side::Shadow(shadow);
+            syn = Some(first);
+        }
         let Side::Shadow(shadow) = self else {
             return Actions::remove();
         };
@@ -478,7 +501,14 @@ impl Side {
         let acknowledges = actions.send.filter(|_| shadow.is_speaking());
         let [count, _] = actions.counts;
         Actions {
-            counts: [count, acknowledges.map(|_| Counter::TakeoverAcks)],
+            counts: [
+                count,
+                match syn {
+                    Some(_) => Some(Counter::TakeoverGuessed),
+                    None => acknowledges.map(|_| Counter::TakeoverAcks),
+                },
+            ],
+            inject: syn.or(actions.inject),
             flush_held: ready && shadow.is_speaking(),
             ..actions
         }

@@ -659,7 +659,10 @@ impl SkbQueue {
     }
 
     /// Takes out the first packet, if it is one of those.
-    pub(crate) fn pop_front_if(&mut self, wanted: impl FnOnce(Tag) -> bool) -> Option<(SkBuff, Tag)> {
+    pub(crate) fn pop_front_if(
+        &mut self,
+        wanted: impl FnOnce(Tag) -> bool,
+    ) -> Option<(SkBuff, Tag)> {
         let first = NonNull::new(self.head)?;
         // SAFETY: Our queue. `first` is a packet of it, and by the type invariant the tag is there.
         if !wanted(unsafe { *Self::tag(first.as_ptr()) }) {

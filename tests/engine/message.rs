@@ -22,6 +22,7 @@ const HEADER: Header = Header {
     kind: Kind::Heartbeat,
     role: Role::Backup,
     eager: true,
+    joined: true,
     epoch: 0x0102_0304,
     session: 0x1112_1314_1516_1718,
     peer_session: 0x2122_2324_2526_2728,
@@ -46,7 +47,7 @@ fn header_byte_for_byte() {
     assert_eq!(
         HEADER.emit()[..],
         [
-            &[VERSION, 1, 2, 1][..],
+            &[VERSION, 1, 2, 3][..],
             &[1, 2, 3, 4],
             &[0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18],
             &[0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28],
@@ -330,11 +331,12 @@ fn header() -> impl Strategy<Value = Header> {
         Just(Kind::Bytes)
     ];
     let role = prop_oneof![Just(Role::Primary), Just(Role::Backup)];
-    (kind, role, any::<(bool, u32, u64, u64, u64)>()).prop_map(
-        |(kind, role, (eager, epoch, session, peer_session, sequence))| Header {
+    (kind, role, any::<(bool, bool, u32, u64, u64, u64)>()).prop_map(
+        |(kind, role, (eager, joined, epoch, session, peer_session, sequence))| Header {
             kind,
             role,
             eager,
+            joined,
             epoch,
             session,
             peer_session,

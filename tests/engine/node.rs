@@ -12,7 +12,7 @@ use sttcp::{
     counters::Counter,
     detector::{Detector, Suspicion, Timing},
     message::{Header, Kind},
-    node::{Event, Node, Predecessor, Role, State},
+    node::{Event, Node, Peer, Predecessor, Role, State},
     time::Instant,
 };
 
@@ -55,6 +55,7 @@ fn from_backup(sequence: u64) -> Header {
         kind: Kind::Heartbeat,
         role: Role::Backup,
         eager: false,
+        joined: true,
         epoch: 1,
         session: B1,
         peer_session: P1,
@@ -102,6 +103,7 @@ fn headers_are_numbered_from_one() {
             kind: Kind::Records,
             role: Role::Primary,
             eager: false,
+            joined: false,
             epoch: 1,
             session: P1,
             peer_session: 0,
@@ -263,6 +265,7 @@ fn recording_of_a_leader_moves_nobody() {
         let recording = Header {
             role: Role::Primary,
             eager: false,
+            joined: true,
             epoch: 9,
             session: 0xee,
             peer_session,
@@ -364,8 +367,13 @@ fn primary_goes_on_alone_and_the_backup_comes_back() {
 
     // What the backup still says to the old session is void; the new session begins as the first did.
     assert_eq!(beat(&mut b, &mut p, ms(31)), Err(Counter::PeerBadSession));
-    assert_eq!(beat(&mut p, &mut b, ms(32)), Ok(Some(Event::Joined)));
+    // Until the primary has heard of it, it serves its connections alone; and until then the backup need not know that.
+    assert_eq!(p.peer(), Peer::Unaware(ms(30 + 30 + 20)));
+    assert_eq!(beat(&mut p, &mut b, ms(32)), Ok(None));
+    assert_eq!((b.state(), b.peer()), (State::Waiting, Peer::Absent));
     assert_eq!(beat(&mut b, &mut p, ms(33)), Ok(Some(Event::Joined)));
+    assert_eq!(p.peer(), Peer::Joined);
+    assert_eq!(beat(&mut p, &mut b, ms(34)), Ok(Some(Event::Joined)));
     assert_eq!((p.state(), b.state()), (State::Protected, State::Shadowing));
 }
 
@@ -471,6 +479,7 @@ fn old_primary_is_not_obeyed() {
         kind: Kind::Leave,
         role: Role::Primary,
         eager: false,
+        joined: true,
         epoch: 1,
         session: P1,
         peer_session: 0xb2,
@@ -596,6 +605,7 @@ proptest! {
                 kind: [Kind::Heartbeat, Kind::Records, Kind::Leave][usize::from(kind)],
                 role: if from_primary { Role::Primary } else { Role::Backup },
                 eager: false,
+                joined: true,
                 epoch,
                 session: from,
                 peer_session: to,

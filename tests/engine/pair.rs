@@ -23,7 +23,7 @@ use script::{flow, ms, seg, seq, syn, Script, ID};
 use std::collections::VecDeque;
 use sttcp::{
     message::{Bytes, Close, Record},
-    node::Predecessor,
+    node::{Peer, Predecessor},
     primary::{self, Connection, State, Terms, Verdict, STALL_TIMEOUT},
     seq::SeqNumber,
     shadow::{self, Inbound, Outbound, Shadow},
@@ -275,7 +275,9 @@ impl World {
             .window(WINDOW);
         self.client_ack = self.client.rcv;
         if arrives {
-            let actions = self.connection.on_client(&segment, true, self.now());
+            let actions = self
+                .connection
+                .on_client(&segment, Peer::Joined, self.now());
             if actions.retain {
                 self.retained.push((start, end));
             }

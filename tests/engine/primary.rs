@@ -9,6 +9,7 @@ use script::{c, flow, linux, ms, p, plain_open, seg, syn, syn_ack, Script, CLIEN
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record, Span},
+    node::Peer,
     primary::{
         plain_handshake, Actions, Connection, Policy, Socket, State, Terms, Verdict, STALL_TIMEOUT,
     },
@@ -28,7 +29,7 @@ fn half_open() -> Connection {
 
 fn opening() -> Connection {
     let mut connection = half_open();
-    let actions = connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    let actions = connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
     assert_eq!(actions.record, Some(Record::Open(plain_open())));
     connection
 }
@@ -56,7 +57,7 @@ fn word(syn: Segment, syn_ack: Segment) -> Open {
     let mut connection = Connection::from_syn(ID, flow(), &syn, Terms::default(), ms(0)).unwrap();
     connection.on_syn_ack(&syn_ack, ms(100));
     let ack = seg(c(0), syn_ack.seq + 1);
-    match connection.on_client(&ack, true, ms(130)).record {
+    match connection.on_client(&ack, Peer::Joined, ms(130)).record {
         Some(Record::Open(open)) => open,
         other => panic!("{other:?}"),
     }
@@ -91,7 +92,7 @@ fn backup_is_told_when_the_handshake_is_through() {
     let mut connection = half_open();
     assert_eq!(connection.state(), State::HalfOpen);
     assert_eq!(connection.poll_at(), None);
-    let actions = connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    let actions = connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
     assert_eq!(actions.record, Some(Record::Open(plain_open())));
     assert_eq!(connection.state(), State::Opening);
     // Once is enough: the rest is up to the timer.
@@ -100,7 +101,7 @@ fn backup_is_told_when_the_handshake_is_through() {
         ..Actions::default()
     };
     assert_eq!(
-        connection.on_client(&seg(c(0), p(0)).data(9), true, ms(1)),
+        connection.on_client(&seg(c(0), p(0)).data(9), Peer::Joined, ms(1)),
         kept
     );
 }
@@ -108,7 +109,7 @@ fn backup_is_told_when_the_handshake_is_through() {
 #[test]
 fn data_in_place_of_the_third_segment() {
     let mut connection = half_open();
-    let actions = connection.on_client(&seg(c(0), p(0)).data(100), true, ms(0));
+    let actions = connection.on_client(&seg(c(0), p(0)).data(100), Peer::Joined, ms(0));
     assert!(matches!(actions.record, Some(Record::Open(_))));
 }
 
@@ -117,14 +118,14 @@ fn third_segment_must_acknowledge_the_syn_ack() {
     let mut connection = half_open();
     for ack in [p(0) - 1, p(1)] {
         assert_eq!(
-            connection.on_client(&seg(c(0), ack), true, ms(0)),
+            connection.on_client(&seg(c(0), ack), Peer::Joined, ms(0)),
             Actions::default()
         );
     }
     let mut early =
         Connection::from_syn(ID, flow(), &syn(CLIENT), Terms::default(), ms(0)).unwrap();
     assert_eq!(
-        early.on_client(&seg(c(0), p(0)), true, ms(0)),
+        early.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0)),
         Actions::default()
     );
     assert_eq!(early.state(), State::HalfOpen);
@@ -134,7 +135,7 @@ fn third_segment_must_acknowledge_the_syn_ack() {
 fn repeated_syn_ack_changes_nothing() {
     let mut connection = half_open();
     connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(900));
-    let actions = connection.on_client(&seg(c(0), p(0)), true, ms(901));
+    let actions = connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(901));
     assert_eq!(actions.record, Some(Record::Open(plain_open())));
     connection.on_syn_ack(&syn_ack(77), ms(902));
     connection.on_progress(&progress(0, 0), ms(903));
@@ -248,7 +249,7 @@ fn handshake_is_made_plain() {
 #[test]
 fn without_a_backup_it_is_plain_tcp() {
     let mut connection = half_open();
-    let actions = connection.on_client(&seg(c(0), p(0)).data(100), false, ms(0));
+    let actions = connection.on_client(&seg(c(0), p(0)).data(100), Peer::Absent, ms(0));
     assert_eq!(actions.record, None);
     assert_eq!(actions.count, Some(Counter::UnprotectedNoBackup));
     unchanged(connection.on_server(&seg(p(0), c(100)), ms(1)));
@@ -280,7 +281,7 @@ fn server_waits_for_the_shadow_with_what_it_says() {
     assert!(!connection.on_progress(&progress(100, 0), ms(204)).flush);
     assert!(
         !connection
-            .unprotect(Counter::UnprotectedBackupLost, ms(205))
+            .unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(205))
             .flush
     );
 
@@ -299,13 +300,52 @@ fn server_waits_for_the_shadow_with_what_it_says() {
         State::Unprotected(Counter::UnprotectedOpenTimeout)
     );
     let mut starved = opening();
-    assert!(starved.starve(ms(2)).flush);
+    greets(&mut starved);
+    assert!(!starved.starve(ms(202)).flush);
+    assert!(starved.on_gone(Gone::Ended, ms(203)).flush);
+}
+
+#[test]
+fn server_waits_until_a_lost_backup_must_know() {
+    let unaware = Peer::Unaware(ms(500));
+    let greeting = seg(p(0), c(0)).data(10);
+    let hold = Verdict::Hold(p(0), p(10));
+    // One that was opening when the backup fell silent, and one that came then.
+    let mut old = opening();
+    assert_eq!(old.on_server(&greeting, ms(1)).0, hold);
+    assert!(
+        !old.unprotect(Counter::UnprotectedBackupLost, unaware, ms(2))
+            .flush
+    );
+    let mut new = half_open();
+    new.on_client(&seg(c(0), p(0)), unaware, ms(2));
+    assert_eq!(new.on_server(&greeting, ms(3)).0, hold);
+    for connection in [&mut old, &mut new] {
+        // Acknowledgements do not wait.
+        unchanged(connection.on_server(&seg(p(10), c(20)), ms(4)));
+        assert_eq!(connection.poll_at(), Some(ms(500)));
+        assert!(connection.poll(ms(500), STALL_TIMEOUT).flush);
+        assert_eq!(connection.poll_at(), None);
+        // It goes out as of now.
+        let change = connection.outward_held(ms(500));
+        assert_eq!((change.ack, change.window), (Some(c(20)), Some(500)));
+        unchanged(connection.on_server(&seg(p(10), c(20)).data(5), ms(501)));
+    }
+    // A backup that is none, and one that must know by now.
+    for peer in [Peer::Absent, Peer::Unaware(ms(2))] {
+        let mut old = opening();
+        assert_eq!(old.on_server(&greeting, ms(1)).0, hold);
+        assert!(
+            old.unprotect(Counter::UnprotectedBackupLost, peer, ms(2))
+                .flush
+        );
+    }
 }
 
 #[test]
 fn open_is_repeated_and_given_up() {
     let mut connection = opening();
-    connection.on_client(&seg(c(0), p(0)).data(100), true, ms(1));
+    connection.on_client(&seg(c(0), p(0)).data(100), Peer::Joined, ms(1));
     swallowed(connection.on_server(&seg(p(0), c(100)), ms(1)));
 
     let mut tries = 0;
@@ -343,7 +383,7 @@ fn first_retries_come_after_20_and_60_ms() {
 #[test]
 fn acknowledgement_waits_for_the_backup() {
     let mut connection = protected();
-    connection.on_client(&seg(c(0), p(0)).data(100), true, ms(2));
+    connection.on_client(&seg(c(0), p(0)).data(100), Peer::Joined, ms(2));
     swallowed(connection.on_server(&seg(p(0), c(100)), ms(2)));
     assert_eq!(connection.lag_in(), 100);
 
@@ -377,7 +417,7 @@ fn shadow_ahead_of_the_primary_changes_nothing() {
 #[test]
 fn response_is_not_delayed_only_its_acknowledgement() {
     let mut connection = protected();
-    connection.on_client(&seg(c(0), p(0)).data(100), true, ms(2));
+    connection.on_client(&seg(c(0), p(0)).data(100), Peer::Joined, ms(2));
     let response = seg(p(0), c(100)).data(70).window(400);
     gated(connection.on_server(&response, ms(2)), c(0), 500);
     assert_eq!(connection.lag_out(), 70);
@@ -431,7 +471,7 @@ fn right_edge_of_the_window_stays() {
     )
     .unwrap();
     connection.on_syn_ack(&scaled, ms(0));
-    connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
     let wide = Progress {
         edge: c(64 << 20),
         ..progress(0, 0)
@@ -484,7 +524,7 @@ fn bytes_of_an_earlier_time_are_not_kept() {
     connection.on_syn_ack(&syn_ack(PRIMARY).options(linux(9000, 500, 7)), ms(0));
     let mut keeps = |at: u32, clock: u32| {
         let segment = seg(c(at), p(0)).data(10).timestamps(clock, 9000);
-        connection.on_client(&segment, true, ms(1)).retain
+        connection.on_client(&segment, Peer::Joined, ms(1)).retain
     };
     assert!(keeps(0, 510));
     assert!(keeps(0, 510));
@@ -494,7 +534,7 @@ fn bytes_of_an_earlier_time_are_not_kept() {
     assert!(keeps(20, 530));
     assert!(keeps(10, 520));
     let silent = seg(c(0), p(0)).data(10);
-    assert!(!connection.on_client(&silent, true, ms(1)).retain);
+    assert!(!connection.on_client(&silent, Peer::Joined, ms(1)).retain);
 }
 
 fn span(start: u32, end: u32) -> Option<Span> {
@@ -507,7 +547,7 @@ fn span(start: u32, end: u32) -> Option<Span> {
 #[test]
 fn client_bytes_are_kept_until_the_shadow_has_them() {
     let mut connection = protected();
-    let mut keeps = |segment: Segment| connection.on_client(&segment, true, ms(2)).retain;
+    let mut keeps = |segment: Segment| connection.on_client(&segment, Peer::Joined, ms(2)).retain;
     assert!(keeps(seg(c(0), p(0)).data(100)));
     assert!(keeps(seg(c(100), p(0)).fin()));
     // Out of order too: it may be what the tap loses.
@@ -524,23 +564,23 @@ fn client_bytes_are_kept_until_the_shadow_has_them() {
     );
     // What it has is not kept again.
     let repeated = seg(c(0), p(0)).data(100);
-    assert!(!connection.on_client(&repeated, true, ms(4)).retain);
+    assert!(!connection.on_client(&repeated, Peer::Joined, ms(4)).retain);
 }
 
 #[test]
 fn plain_tcp_keeps_nothing() {
     let mut connection = half_open();
     let data = seg(c(0), p(0)).data(100);
-    assert!(!connection.on_client(&data, false, ms(0)).retain);
+    assert!(!connection.on_client(&data, Peer::Absent, ms(0)).retain);
     let mut connection = protected();
-    connection.unprotect(Counter::UnprotectedBackupLost, ms(2));
-    assert!(!connection.on_client(&data, true, ms(3)).retain && !connection.retains());
+    connection.unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(2));
+    assert!(!connection.on_client(&data, Peer::Joined, ms(3)).retain && !connection.retains());
 }
 
 #[test]
 fn shadow_gets_what_it_misses_as_far_as_it_is_accepted() {
     let mut connection = protected();
-    connection.on_client(&seg(c(0), p(0)).data(3000), true, ms(2));
+    connection.on_client(&seg(c(0), p(0)).data(3000), Peer::Joined, ms(2));
     connection.on_server(&seg(p(0), c(2000)), ms(2));
     let missing = |from, to| span(from, to).unwrap();
     let actions = connection.on_missing(&missing(1000, 3000));
@@ -562,7 +602,7 @@ fn shadow_gets_what_it_misses_as_far_as_it_is_accepted() {
 fn lost_tail_is_sent_in_parts() {
     const PART: u32 = 16 << 10;
     let mut connection = protected();
-    connection.on_client(&seg(c(0), p(0)).data(40_000), true, ms(2));
+    connection.on_client(&seg(c(0), p(0)).data(40_000), Peer::Joined, ms(2));
     connection.on_server(&seg(p(0), c(40_000)), ms(2));
     assert_eq!(connection.poll_at(), Some(ms(7)));
     let actions = connection.poll(ms(7), STALL_TIMEOUT);
@@ -644,7 +684,7 @@ fn loss_of_the_backup_ends_every_wait() {
         let now = connection.poll_at().unwrap();
         connection.poll(now, STALL_TIMEOUT);
     }
-    let actions = connection.unprotect(Counter::UnprotectedBackupLost, ms(5000));
+    let actions = connection.unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(5000));
     assert_eq!(actions.count, None);
     assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
     assert_eq!(connection.poll_at(), None);
@@ -660,9 +700,9 @@ fn what_the_stack_drops_is_no_news() {
     let fin = seg(c(0), p(0)).fin();
     let gate_after = |said: Segment| {
         let mut connection = protected();
-        connection.on_client(&said, true, ms(2));
+        connection.on_client(&said, Peer::Joined, ms(2));
         connection.on_server(&seg(p(0), c(0)).data(50).fin(), ms(3));
-        connection.on_client(&seg(c(1), p(51)), true, ms(3));
+        connection.on_client(&seg(c(1), p(51)), Peer::Joined, ms(3));
         connection.on_server(&seg(p(51), c(100)).data(1), ms(4))
     };
     // Anyone who knows the endpoints can send these. The connection is gated as before.
@@ -706,7 +746,7 @@ fn right_edge_of_the_window_is_the_stacks_but_for_rounding() {
     let mut connection =
         Connection::from_syn(ID, flow(), &opened, Terms::default(), ms(0)).unwrap();
     connection.on_syn_ack(&answer, ms(0));
-    connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
     connection.on_progress(&progress(0, 0), ms(1));
     let told = |ack: SeqNumber, field: u16| ack + (u32::from(field) << 7);
     let (mut edge, mut stack) = (c(64_000), c(64_000));
@@ -763,7 +803,7 @@ fn window_opens_no_wider_than_the_shadows() {
     let asked = connection.poll_at().unwrap();
     assert_eq!(
         connection.poll(asked, STALL_TIMEOUT).record,
-        Some(Record::Query(ID, c(0)))
+        Some(Record::Query(ID, c(30_000)))
     );
     let actions = connection.on_progress(&at(30_000, 50_000), asked);
     assert_eq!(actions.send, Some(seg(p(1), c(30_000)).window(20_000)));
@@ -810,7 +850,7 @@ fn want_of_memory_leaves_plain_tcp() {
     let mut connection = half_open();
     let actions = connection.starve(ms(1));
     assert_eq!((actions.record, actions.count), (None, Some(why)));
-    let third = connection.on_client(&seg(c(0), p(0)), true, ms(2));
+    let third = connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(2));
     assert_eq!(third, Actions::default());
     unchanged(connection.on_server(&seg(p(0), c(300)), ms(3)));
 }
@@ -823,7 +863,7 @@ fn half_open_connection_has_no_shadow() {
         Actions::default()
     );
     assert_eq!(
-        connection.unprotect(Counter::UnprotectedBackupLost, ms(1)),
+        connection.unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(1)),
         Actions::default()
     );
     // Under SYN cookies there is no request socket: no reason to forget it at once.
@@ -837,13 +877,13 @@ fn half_open_connection_has_no_shadow() {
 /// Both sides have closed, the shadow lacks the client's bytes, and so the stack's acknowledgement of the FIN was withheld. The socket is gone.
 fn last_ack_withheld() -> Connection {
     let mut connection = protected();
-    connection.on_client(&seg(c(0), p(0)).data(5).fin(), true, ms(2));
+    connection.on_client(&seg(c(0), p(0)).data(5).fin(), Peer::Joined, ms(2));
     gated(
         connection.on_server(&seg(p(0), c(6)).fin(), ms(3)),
         c(0),
         506,
     );
-    connection.on_client(&seg(c(6), p(1)), true, ms(4));
+    connection.on_client(&seg(c(6), p(1)), Peer::Joined, ms(4));
     connection
 }
 
@@ -880,13 +920,13 @@ fn last_ack_is_said_again_for_the_socket_that_is_gone() {
     // Or it was lost.
     for at in [216, 616] {
         let repeated = seg(c(0), p(1)).data(5).fin();
-        let actions = connection.on_client(&repeated, true, ms(at));
+        let actions = connection.on_client(&repeated, Peer::Joined, ms(at));
         assert_eq!(actions.send, Some(seg(p(1), c(6))));
         assert_eq!(actions.count, Some(Counter::LastAcksRepeated));
         answered_by_reset(&mut connection, at);
     }
     assert_eq!(
-        connection.on_client(&seg(c(6), p(1)), true, ms(700)),
+        connection.on_client(&seg(c(6), p(1)), Peer::Joined, ms(700)),
         Actions::default()
     );
     assert_eq!(
@@ -902,7 +942,7 @@ fn last_ack_is_said_again_for_the_socket_that_is_gone() {
 #[test]
 fn close_from_both_sides() {
     let mut connection = protected();
-    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
+    connection.on_client(&seg(c(0), p(0)).fin(), Peer::Joined, ms(2));
     swallowed(connection.on_server(&seg(p(0), c(1)), ms(2)));
     // The shadow lacks the client's FIN. Were it acknowledged, and the server's FIN lost, the shadow would wait for the one and the client for the other.
     gated(
@@ -911,7 +951,7 @@ fn close_from_both_sides() {
         501,
     );
     // The client has the server's FIN: nothing is left to lose, and the socket is gone soon.
-    let actions = connection.on_client(&seg(c(1), p(1)), true, ms(4));
+    let actions = connection.on_client(&seg(c(1), p(1)), Peer::Joined, ms(4));
     assert_eq!(actions.send, Some(seg(p(1), c(1))));
     // The shadow is asked for the FIN meanwhile.
     assert_eq!(connection.poll_at(), Some(ms(7)));
@@ -932,11 +972,11 @@ fn close_from_both_sides() {
 #[test]
 fn half_close_is_no_end() {
     let mut connection = protected();
-    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
+    connection.on_client(&seg(c(0), p(0)).fin(), Peer::Joined, ms(2));
     connection.on_progress(&progress(1, 0), ms(2));
     unchanged(connection.on_server(&seg(p(0), c(1)), ms(3)));
     unchanged(connection.on_server(&seg(p(0), c(1)).data(900), ms(4)));
-    connection.on_client(&seg(c(1), p(900)), true, ms(5));
+    connection.on_client(&seg(c(1), p(900)), Peer::Joined, ms(5));
     assert!(!connection.on_socket(Socket::TimeWait, ms(20)).remove);
     assert_eq!(connection.poll_at(), None);
 }
@@ -944,7 +984,7 @@ fn half_close_is_no_end() {
 #[test]
 fn shadow_that_ends_with_its_connection_is_no_failure() {
     let mut connection = protected();
-    connection.on_client(&seg(c(0), p(0)).fin(), true, ms(2));
+    connection.on_client(&seg(c(0), p(0)).fin(), Peer::Joined, ms(2));
     let actions = connection.on_gone(Gone::Ended, ms(3));
     assert_eq!((actions.record, actions.count), (None, None));
 }
@@ -954,7 +994,7 @@ fn reset_makes_the_kernel_be_asked() {
     let resets: [fn(&mut Connection); 2] = [
         |x| {
             assert_eq!(
-                x.on_client(&seg(c(0), p(0)).rst(), true, ms(5)),
+                x.on_client(&seg(c(0), p(0)).rst(), Peer::Joined, ms(5)),
                 Actions::default()
             )
         },
@@ -998,7 +1038,7 @@ fn numbers_wrap() {
     let mut answer = syn_ack(PRIMARY);
     answer.ack = script::seq(isn) + 1;
     connection.on_syn_ack(&answer, ms(0));
-    connection.on_client(&seg(answer.ack, p(0)), true, ms(0));
+    connection.on_client(&seg(answer.ack, p(0)), Peer::Joined, ms(0));
     swallowed(connection.on_server(&seg(p(0), answer.ack + 100), ms(1)));
     let past_zero = Progress {
         rcv_nxt: answer.ack + 50,
@@ -1025,7 +1065,7 @@ const EAGER: Terms = Terms {
 fn eager() -> Connection {
     let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), EAGER, ms(0)).unwrap();
     connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
-    let actions = connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    let actions = connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
     assert_eq!(actions.record, Some(Record::Open(plain_open())));
     connection
 }
@@ -1033,7 +1073,7 @@ fn eager() -> Connection {
 /// A client's segment of which a copy is kept.
 fn kept(connection: &mut Connection, from: u32, len: u32) {
     let segment = seg(c(from), p(0)).data(len);
-    assert!(connection.on_client(&segment, true, ms(1)).retain);
+    assert!(connection.on_client(&segment, Peer::Joined, ms(1)).retain);
     connection.on_retained(&segment);
 }
 
@@ -1068,7 +1108,7 @@ fn eager_acknowledges_up_to_the_first_gap_of_the_copies() {
     connection.on_progress(&progress(0, 0), ms(1));
     kept(&mut connection, 0, 100);
     // For 100 to 200 there was no memory.
-    connection.on_client(&seg(c(100), p(0)).data(100), true, ms(1));
+    connection.on_client(&seg(c(100), p(0)).data(100), Peer::Joined, ms(1));
     kept(&mut connection, 200, 100);
     gated(connection.on_server(&seg(p(0), c(300)), ms(1)), c(100), 700);
     // With the gap the rest counts too, however the shadow comes by it.
@@ -1082,6 +1122,7 @@ fn eager_acknowledges_up_to_the_first_gap_of_the_copies() {
 #[test]
 fn eager_copies_may_come_in_any_order() {
     let mut connection = eager();
+    connection.on_progress(&progress(0, 0), ms(1));
     for (from, len) in [(200, 100), (100, 150), (300, 50), (0, 120)] {
         kept(&mut connection, from, len);
     }
@@ -1091,11 +1132,18 @@ fn eager_copies_may_come_in_any_order() {
 }
 
 #[test]
-fn eager_server_does_not_wait_for_the_shadow() {
+fn eager_server_waits_for_the_shadow_as_any_does() {
     let mut connection = eager();
     assert_eq!(connection.state(), State::Opening);
     let (verdict, _) = connection.on_server(&seg(p(0), c(0)).data(10), ms(1));
-    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(verdict, Verdict::Hold(p(0), p(10)));
+    // Nor is anything acknowledged before.
+    kept(&mut connection, 0, 100);
+    swallowed(connection.on_server(&seg(p(10), c(100)), ms(1)));
+    let actions = connection.on_progress(&progress(0, 0), ms(2));
+    assert!(actions.flush);
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
+    assert_eq!(actions.record, acked(100));
 }
 
 #[test]
@@ -1115,7 +1163,7 @@ fn eager_window_opens_as_far_as_copies_may_go() {
     };
     let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), few, ms(0)).unwrap();
     connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
-    connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
     connection.on_progress(&narrow, ms(1));
     let (verdict, _) = connection.on_server(&wide, ms(1));
     let rewrite = Rewrite {
@@ -1140,9 +1188,34 @@ fn policy_changes_while_a_connection_lives() {
     swallowed(connection.on_server(&seg(p(0), c(200)), ms(3)));
     let actions = connection.on_progress(&progress(200, 0), ms(4));
     assert_eq!(actions.send.map(|ack| ack.ack), Some(c(200)));
-    // A greeting that waits for the shadow waits no longer.
-    let mut connection = opening();
-    let (verdict, _) = connection.on_server(&seg(p(0), c(0)).data(10), ms(1));
-    assert_eq!(verdict, Verdict::Hold(p(0), p(10)));
-    assert!(connection.set_terms(EAGER, ms(2)).flush);
+}
+
+#[test]
+fn policy_changes_in_a_long_stream() {
+    let mut connection = protected();
+    let mut end = c(0);
+    for step in 1..=7_u32 {
+        end = c(0) + (step << 29);
+        // There was no room for copies.
+        connection.on_server(&seg(p(0), end), ms(1));
+        let progress = Progress {
+            rcv_nxt: end,
+            edge: end + (1 << 20),
+            ..progress(0, 0)
+        };
+        connection.on_progress(&progress, ms(1));
+    }
+    connection.set_terms(EAGER, ms(2));
+    let kept = seg(end, p(0)).data(100);
+    assert!(connection.on_client(&kept, Peer::Joined, ms(2)).retain);
+    connection.on_retained(&kept);
+    let (verdict, actions) = connection.on_server(&seg(p(0), end + 100), ms(2));
+    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(actions.record, Some(Record::Acked(ID, end + 100)));
+    // What has no copy waits.
+    let (verdict, _) = connection.on_server(&seg(p(0), end + 200).data(1), ms(2));
+    let Verdict::Send(change) = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!(change.ack, Some(end + 100));
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sttcp::{
     counters::Counter,
     message::{Bytes, Close, Gone, Open, Progress, Record, Span},
-    node::Predecessor,
+    node::{Peer, Predecessor},
     primary::{Connection, ConnectionId, Socket, Terms},
     rewrite::{Rewrite, SackRewrite},
     seq::{Delta, SeqNumber},
@@ -813,7 +813,7 @@ fn host_that_steps_down_resets_its_sockets() {
         Connection::from_syn(ID, flow(), &syn(CLIENT), Terms::default(), ms(0)).unwrap();
     assert!(connection.step_down(ms(0)).is_none());
     connection.on_syn_ack(&syn_ack(PRIMARY), ms(0));
-    connection.on_client(&seg(c(0), p(0)), true, ms(0));
+    connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
     connection.on_server(&seg(p(0), c(40)).data(7), ms(1));
     let (mut shadow, actions) = connection.step_down(ms(2)).unwrap();
     assert_eq!(actions.inject.unwrap().seq, c(40));
@@ -1185,4 +1185,15 @@ fn gated_primary_leaves_no_doubt() {
     shadow.take_over(ms(10), silent(0));
     let (_, actions) = next(&mut shadow);
     gave_up(&shadow, &actions, 0);
+}
+
+#[test]
+fn long_stream_has_no_hole() {
+    let mut shadow = established();
+    for step in 1..=7_u32 {
+        let end = c(0) + (step << 29);
+        shadow.on_delivered(end, ms(1));
+    }
+    shadow.take_over(ms(10), Predecessor::default());
+    assert_eq!(shadow.poll_at(), None);
 }

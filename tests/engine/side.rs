@@ -6,17 +6,18 @@ mod common;
 mod script;
 
 use script::{
-    c, flow, ms, p, plain_open, s, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY, SHADOW,
+    c, flow, linux, ms, p, plain_open, s, seg, seq, syn, syn_ack, Script, CLIENT, ID, PRIMARY,
+    SHADOW,
 };
 use sttcp::{
     counters::Counter,
-    message::{Close, Gone, Progress, Record},
-    node::{Predecessor, Role},
+    message::{Close, Gone, Open, Progress, Record},
+    node::{Peer, Predecessor, Role},
     primary::{ConnectionId, Socket, Terms, STALL_TIMEOUT},
     rewrite::Rewrite,
     shadow::Inbound,
     side::{early, is_fresh, open, unknown, Actions, Opening, Outbound, Side},
-    wire::{Flags, Segment},
+    wire::{Flags, Options, Segment},
 };
 
 fn opening() -> Side {
@@ -24,7 +25,7 @@ fn opening() -> Side {
     let (outbound, _) = side.on_output(&syn_ack(PRIMARY).window(500), ms(0));
     assert_eq!(outbound, Outbound::SendAnyway(Rewrite::default()));
     assert!(side.is_embryonic());
-    let (inbound, actions) = side.on_client(&seg(c(0), p(0)), true, ms(0));
+    let (inbound, actions) = side.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
     assert_eq!(inbound, Inbound::Pass(Rewrite::default()));
     assert_eq!(actions.record, Some(Record::Open(plain_open())));
     side
@@ -57,7 +58,7 @@ fn shadow() -> Side {
 }
 
 fn pending() -> Side {
-    early(&seg(c(0), p(0)).data(1), true, ms(0)).unwrap()
+    early(&flow(), &seg(c(0), p(0)).data(1), true, ms(0)).unwrap()
 }
 
 fn tells(record: Record) -> Actions {
@@ -155,16 +156,16 @@ fn syn_replaces_what_its_socket_gives_up() {
 #[test]
 fn early_segments_wait_a_second() {
     let data = seg(c(0), p(0)).data(1);
-    assert!(early(&data, false, ms(0)).is_none());
-    assert!(early(&seg(c(0), p(0)), true, ms(0)).is_none());
+    assert!(early(&flow(), &data, false, ms(0)).is_none());
+    assert!(early(&flow(), &seg(c(0), p(0)), true, ms(0)).is_none());
     for flag in [Flags::SYN, Flags::RST] {
-        assert!(early(&data.flag(flag), true, ms(0)).is_none());
+        assert!(early(&flow(), &data.flag(flag), true, ms(0)).is_none());
     }
     let mut side = pending();
     assert!(side.is_embryonic());
     assert_eq!(side.id(), None);
     assert_eq!(
-        side.on_client(&data, true, ms(1)),
+        side.on_client(&data, Peer::Joined, ms(1)),
         (Inbound::Queue, Actions::default())
     );
     let (outbound, actions) = side.on_output(&seg(s(0), c(0)), ms(1));
@@ -179,11 +180,19 @@ fn early_segments_wait_a_second() {
 
 #[test]
 fn takeover_leaves_shadows_and_nothing_else() {
-    assert!(primary().take_over(ms(1), Predecessor::default()).remove);
-    assert!(pending().take_over(ms(1), Predecessor::default()).remove);
+    assert!(
+        primary()
+            .take_over(|| ID, ms(1), Predecessor::default())
+            .remove
+    );
+    assert!(
+        pending()
+            .take_over(|| ID, ms(1), Predecessor::default())
+            .remove
+    );
     let mut side = shadow();
-    side.on_client(&seg(c(0), p(0)).data(10), true, ms(1));
-    let actions = side.take_over(ms(2), Predecessor::default());
+    side.on_client(&seg(c(0), p(0)).data(10), Peer::Joined, ms(1));
+    let actions = side.take_over(|| ID, ms(2), Predecessor::default());
     assert!(side.is_migrated() && actions.flush_held && !actions.remove);
     assert_eq!(
         actions.counts,
@@ -196,19 +205,110 @@ fn takeover_leaves_shadows_and_nothing_else() {
     assert_eq!((ack.seq, ack.ack), (p(0), c(0)));
 }
 
+/// The client's SYN and what follows it, as a backup hears them whose primary says nothing.
+fn heard(segments: &[Segment]) -> Side {
+    let opening = syn(CLIENT).options(linux(500, 0, 7)).window(900);
+    let mut side = early(&flow(), &opening, true, ms(0)).unwrap();
+    assert_eq!(
+        side.on_client(&opening, Peer::Joined, ms(0)).0,
+        Inbound::Drop(Counter::SynsHeard)
+    );
+    for segment in segments {
+        assert_eq!(
+            side.on_client(segment, Peer::Joined, ms(10)).0,
+            Inbound::Queue
+        );
+    }
+    side
+}
+
+#[test]
+fn client_tells_what_a_dead_primary_did_not() {
+    let third = seg(c(0), p(0)).timestamps(510, 9000);
+    let mut side = heard(&[third, third.data(20)]);
+    assert_eq!(side.poll_at(), Some(ms(60_000)));
+    let actions = side.take_over(|| ID, ms(200), Predecessor::default());
+    assert!(side.is_migrated() && !side.is_embryonic());
+    assert_eq!(side.id(), Some(ID));
+    assert_eq!(
+        actions.counts,
+        [
+            Some(Counter::TakeoverContinued),
+            Some(Counter::TakeoverGuessed)
+        ]
+    );
+    // This host's stack hears what the client said to the primary's.
+    let asked = actions.inject.unwrap();
+    let offered = linux(500, 0, 7);
+    assert!(asked.opens() && !actions.flush_held && !actions.remove);
+    assert_eq!((asked.seq, asked.window), (seq(CLIENT), 900));
+    assert_eq!(asked.options.mss, offered.mss);
+    assert_eq!(asked.options.window_scale, offered.window_scale);
+    assert_eq!(asked.options.timestamps.unwrap().tsval, 500);
+    assert!(asked.options.sack_permitted);
+    // Its answer is swallowed; what was kept goes in, and what comes out is in the primary's numbers, clock and scale.
+    let answer = syn_ack(SHADOW).options(linux(70_000, 500, 9));
+    let (outbound, actions) = side.on_output(&answer, ms(201));
+    assert_eq!(outbound, Outbound::Swallow);
+    assert!(actions.release_queue);
+    let said = seg(s(0), c(20)).data(5).window(400).timestamps(70_009, 510);
+    let (outbound, _) = side.on_output(&said, ms(210));
+    let Outbound::Send(change) = outbound else {
+        panic!("{outbound:?}")
+    };
+    assert_eq!((change.seq, change.window), (Some(p(0)), Some(400)));
+    // 9000 was ten milliseconds after the start, and this is 200 later.
+    assert_eq!(change.tsval, Some(9000 + 200));
+}
+
+#[test]
+fn no_guess_without_the_whole_handshake() {
+    let third = seg(c(0), p(0)).timestamps(510, 9000);
+    // No third segment; nothing from the beginning on; a server that has spoken; data without a SYN; options that no shadow has.
+    let mut half = heard(&[]);
+    let mut gap = heard(&[seg(c(5), p(0)).timestamps(510, 9000), third]);
+    let mut on = heard(&[third, seg(c(20), p(5)).timestamps(520, 9010)]);
+    let mut late = pending();
+    let signed = syn(CLIENT).options(Options {
+        md5: true,
+        ..Options::default()
+    });
+    let mut other = early(&flow(), &signed, true, ms(0)).unwrap();
+    other.on_client(&third, Peer::Joined, ms(1));
+    for side in [&mut half, &mut gap, &mut on, &mut late, &mut other] {
+        let actions = side.take_over(|| ID, ms(20), Predecessor::default());
+        assert!(actions.remove && actions.inject.is_none(), "{side:?}");
+    }
+    // The word of the primary is better; that of another connection is another connection's.
+    let mut side = heard(&[third.data(5)]);
+    let opening = open(Some(&mut side), &plain_open(), ms(20));
+    assert!(opening.inherits && opening.shadow.is_some());
+    let earlier = Open {
+        client_isn: seq(CLIENT - 100),
+        ..plain_open()
+    };
+    assert!(!open(Some(&mut side), &earlier, ms(20)).inherits);
+}
+
 #[test]
 fn session_that_ends_leaves_the_primary_alone_and_no_shadow() {
     let why = Counter::UnprotectedBackupLost;
     let mut side = primary();
-    assert_eq!(side.end_session(why, ms(2)).counts[0], Some(why));
+    assert_eq!(
+        side.end_session(why, Peer::Absent, ms(2)).counts[0],
+        Some(why)
+    );
     let mut side = shadow();
-    let actions = side.end_session(why, ms(2));
+    let actions = side.end_session(why, Peer::Absent, ms(2));
     assert!(actions.clear_queue);
     assert!(actions.inject.unwrap().flags.contains(Flags::RST));
     // A shadow that speaks is the primary's now.
     let mut side = shadow();
-    side.take_over(ms(1), Predecessor::default());
-    assert_eq!(side.end_session(why, ms(2)), Actions::default());
+    side.take_over(|| ID, ms(1), Predecessor::default());
+    assert_eq!(
+        side.end_session(why, Peer::Absent, ms(2)),
+        Actions::default()
+    );
 }
 
 #[test]
@@ -229,7 +329,7 @@ fn who_leaves_resets_what_lives_by_translation() {
     let actions = side.leave(ms(2));
     assert!(reset(actions.inject) && actions.send.is_none());
     let mut side = shadow();
-    side.take_over(ms(1), Predecessor::default());
+    side.take_over(|| ID, ms(1), Predecessor::default());
     let actions = side.leave(ms(2));
     assert!(reset(actions.inject) && reset(actions.send));
     assert_eq!(actions.counts, [Some(Counter::MigratedReset), None]);
@@ -254,5 +354,19 @@ fn shortage_of_memory() {
     assert_eq!(outbound, Outbound::Hold(p(0), p(60)));
     side.not_held(p(0), &mut actions, ms(2));
     assert_eq!(actions.counts[0], Some(Counter::UnprotectedNoMemory));
-    assert!(actions.flush_held);
+    assert!(!actions.flush_held);
+    let confirmed = Record::Gone(ID, Gone::Ended);
+    assert!(side.on_record(&confirmed, ms(3)).flush_held);
+}
+
+#[test]
+fn notes_are_void_when_the_session_ends_or_the_primary_goes_on_alone() {
+    let third = seg(c(0), p(0)).timestamps(510, 9000);
+    let mut side = heard(&[third]);
+    let alone = Record::Close(ID, Close::Unprotected);
+    assert!(side.is_void_by(&alone));
+    assert!(!side.is_void_by(&Record::Close(ID, Close::Ended)));
+    assert!(!shadow().is_void_by(&alone));
+    let why = Counter::UnprotectedBackupLost;
+    assert!(side.end_session(why, Peer::Joined, ms(11)).remove);
 }

@@ -117,7 +117,7 @@ enum Input<'a> {
     Said {
         kind: u8,
         primary: bool,
-        eager: bool,
+        flags: [bool; 2],
         epoch: u32,
         sessions: [u64; 2],
         sequence: u64,
@@ -130,7 +130,7 @@ fuzz_target!(|input: Input<'_>| match input {
     Input::Said {
         kind,
         primary,
-        eager,
+        flags: [eager, joined],
         epoch,
         sessions: [session, peer_session],
         sequence,
@@ -144,6 +144,7 @@ fuzz_target!(|input: Input<'_>| match input {
             },
             role: if primary { Role::Primary } else { Role::Backup },
             eager,
+            joined,
             epoch,
             session,
             peer_session,
@@ -162,7 +163,7 @@ fn hear(bytes: &[u8]) {
         Ok((header, body)) => {
             assert_eq!(body, &bytes[HEADER_LEN..bytes.len() - TAG_LEN]);
             let emitted = header.emit();
-            // Of the fourth byte one bit says something.
+            // Of the fourth byte two bits say something.
             assert_eq!(emitted[..3], bytes[..3]);
             assert_eq!(emitted[4..], bytes[4..HEADER_LEN]);
             read(body);

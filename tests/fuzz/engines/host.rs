@@ -15,7 +15,7 @@ use sttcp::{
     counters::Counter,
     detector::Timing,
     message::{records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN},
-    node::{Event, Node, Predecessor, Role, State},
+    node::{Event, Node, Peer, Predecessor, Role, State},
     primary::{plain_handshake, Connection, ConnectionId, Socket, Terms, STALL_TIMEOUT},
     rewrite::{Checksum, Rewrite},
     seq::{Delta, SeqNumber},
@@ -72,7 +72,7 @@ pub struct Host {
     pub stacks: [Tcp; FLOWS],
     pub node: Option<Node>,
     pub speaks: bool,
-    joined: bool,
+    peer: Peer,
     pub entries: [Option<Entry>; FLOWS],
     /// The timer of the heartbeat, and that of what connections wait for.
     heartbeat: Instant,
@@ -107,7 +107,7 @@ impl Host {
             stacks: [Tcp::new(habits), Tcp::new(habits)],
             node: None,
             speaks: false,
-            joined: false,
+            peer: Peer::Absent,
             entries: [None, None],
             heartbeat: zero,
             housekeeping: zero,
@@ -140,7 +140,7 @@ impl Host {
         let session = self.random();
         self.node = Some(Node::new(role, epoch, timing, session, now));
         self.speaks = role == Role::Primary;
-        self.joined = false;
+        self.peer = Peer::Absent;
         self.heartbeat = now;
         self.housekeeping = now.after(SWEEP);
         self.now = now;
@@ -166,7 +166,7 @@ impl Host {
         self.node = None;
         self.entries = [None, None];
         self.speaks = false;
-        self.joined = false;
+        self.peer = Peer::Absent;
     }
 
     /// The power fails.
@@ -174,7 +174,7 @@ impl Host {
         self.node = None;
         self.entries = [None, None];
         self.speaks = false;
-        self.joined = false;
+        self.peer = Peer::Absent;
         self.backlog.clear();
         self.batch.clear();
         for stack in &mut self.stacks {
@@ -325,8 +325,7 @@ impl Host {
 
     fn on_event(&mut self, event: Event) {
         trace!("    {event:?}");
-        let state = self.state();
-        self.joined = matches!(state, Some(State::Protected | State::Shadowing));
+        self.peer = self.node.as_ref().map_or(Peer::Absent, Node::peer);
         match event {
             Event::Joined | Event::BackupLost(_) | Event::PeerLeft => self.end_session(),
             Event::PrimaryLost(silence) => self.take_over(silence),
@@ -354,8 +353,8 @@ impl Host {
     }
 
     fn end_session(&mut self) {
-        let now = self.now;
-        self.each(|side| side.end_session(Counter::UnprotectedBackupLost, now));
+        let (now, peer) = (self.now, self.peer);
+        self.each(|side| side.end_session(Counter::UnprotectedBackupLost, peer, now));
     }
 
     /// An operator asks for it.
@@ -377,7 +376,7 @@ impl Host {
             .as_ref()
             .map_or(Predecessor::default(), |node| node.predecessor(silence));
         self.speaks = true;
-        self.joined = false;
+        self.peer = Peer::Absent;
         self.took_over = true;
         self.datagram(Datagram::Heartbeat);
         for at in 0..FLOWS {
@@ -385,7 +384,9 @@ impl Host {
             let Some(entry) = &mut self.entries[at] else {
                 continue;
             };
-            let actions = entry.side.take_over(now, before);
+            self.serial = self.serial.wrapping_add(1);
+            let name = ConnectionId(((at as u64) << 32) | u64::from(self.serial));
+            let actions = entry.side.take_over(|| name, now, before);
             // Without memory for its SYN, or with other options, it may still come to nothing.
             self.continued[at] =
                 entry.side.is_migrated() && (actions.flush_held || !self.starved && self.suits);

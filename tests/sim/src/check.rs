@@ -201,20 +201,30 @@ pub struct Told {
     ready: bool,
 }
 
+/// Under what circumstances a segment leaves.
+#[derive(Clone, Copy)]
+pub struct Situation {
+    /// The peer must have what it acknowledges.
+    pub gated: bool,
+    /// Or there are copies up to here.
+    pub copied: Option<SeqNumber>,
+    /// There was a takeover.
+    pub migrated: bool,
+    /// This connection went on without the primary's word.
+    pub guessed: bool,
+}
+
 impl Told {
     /// An eager primary has promised a window that its backup need not have.
     pub fn forget_window(&mut self) {
         self.edge = self.first;
     }
 
-    /// A host sends the client a segment. `gated` says whether its peer must have what it acknowledges, but for what is `copied` for it; `migrated`
-    /// whether there was a takeover; `own` are the host's facts, `other` those of its peer.
+    /// A host sends the client a segment. `own` are the host's facts, `other` those of its peer.
     pub fn send(
         &mut self,
         segment: &Segment,
-        gated: bool,
-        copied: Option<SeqNumber>,
-        migrated: bool,
+        at: Situation,
         own: &Facts,
         other: Option<&Facts>,
         client_bytes: u32,
@@ -242,11 +252,11 @@ impl Told {
                 own.taken
             ));
         }
-        if gated && !segment.is_empty() && other.is_none() {
+        if at.gated && !segment.is_empty() && other.is_none() {
             return Err("the server speaks, and the backup does not know the connection".into());
         }
         let shadow = other.map_or(0, |facts| facts.taken);
-        if let Some(copied) = copied {
+        if let Some(copied) = at.copied {
             if bytes(segment.ack) > shadow.max(bytes(copied)) {
                 return Err(format!(
                     "acknowledges {} client bytes; the backup has {shadow}, and copies end at {}",
@@ -255,11 +265,15 @@ impl Told {
                 ));
             }
         }
-        if gated && bytes(segment.ack) > shadow {
+        if at.gated && bytes(segment.ack) > shadow {
             return Err(format!(
                 "acknowledges {} client bytes, and the backup has {shadow}",
                 bytes(segment.ack)
             ));
+        }
+        if at.guessed && self.scale != own.scale {
+            // The two hosts are set up alike, or the client misreads the window of a connection that the primary did not tell of.
+            return Ok(());
         }
         if segment.ack.after(self.isn + 1 + client_bytes) {
             // After its FIN the client has no use for a window.
@@ -273,13 +287,13 @@ impl Told {
             ));
         }
         let shadow = other.map_or(self.first, |facts| facts.edge.later(self.first));
-        if gated && edge.after(shadow) {
+        if at.gated && edge.after(shadow) {
             return Err(format!(
                 "opens the window up to {edge}, and the backup up to {shadow}"
             ));
         }
         // What the SYN-ACK promised, the primary promised alone.
-        let promised = !migrated || self.edge.after(self.first);
+        let promised = !at.migrated || self.edge.after(self.first);
         // smoltcp rounds its window down, where Linux rounds up (tcp_select_window), and so does the engine after it.
         if promised && self.edge.since(edge) >= 2 << self.scale {
             return Err(format!(

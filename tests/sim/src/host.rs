@@ -22,7 +22,7 @@ use sttcp::emit::{emit, emit_header, MAX_PACKET};
 use sttcp::message::{
     records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN,
 };
-use sttcp::node::{Event, Node, Role, State};
+use sttcp::node::{Event, Node, Peer, Role};
 use sttcp::primary::{self, plain_handshake, ConnectionId, Policy, Socket, STALL_TIMEOUT};
 use sttcp::rewrite::{Checksum, Rewrite};
 use sttcp::seq::SeqNumber;
@@ -141,7 +141,7 @@ pub struct Host {
     pub table: Vec<Entry>,
     pub engine: Node,
     pub speaks: bool,
-    pub joined: bool,
+    pub peer: Peer,
     pub stack: Stack,
     pub out: Vec<Out>,
     /// What its stack has done, by the client's port.
@@ -216,7 +216,7 @@ impl Host {
             table: vec![],
             engine,
             speaks: role == Role::Primary,
-            joined: false,
+            peer: Peer::Absent,
             stack,
             out: vec![],
             facts: BTreeMap::new(),
@@ -269,6 +269,10 @@ impl Host {
             }
         }
         next
+    }
+
+    pub fn joined(&self) -> bool {
+        self.peer == Peer::Joined
     }
 
     pub fn entry(&self, port: u16) -> Option<&Entry> {
@@ -341,13 +345,13 @@ impl Host {
             if self.speaks {
                 return self.give(packet);
             }
-            let Some(side) = side::early(&segment, self.joined, self.instant()) else {
+            let Some(side) = side::early(&flow, &segment, self.joined(), self.instant()) else {
                 return;
             };
             self.insert(flow, side);
         }
         let pass = self.with(&flow, |host, entry| {
-            let (inbound, actions) = entry.side.on_client(&segment, host.joined, host.instant());
+            let (inbound, actions) = entry.side.on_client(&segment, host.peer, host.instant());
             if actions.retain {
                 let limit = host.schedule.terms.retain;
                 if !entry.retain(&segment, &packet, limit) {
@@ -383,13 +387,17 @@ impl Host {
         let found = self.find(flow).map(|at| &self.table[at].side);
         if side::is_fresh(found, segment, || socket) {
             self.table.retain(|entry| entry.flow != *flow);
-            let id = ConnectionId(u64::from(self.serial) | (u64::from(flow.client.port) << 32));
-            self.serial = self.serial.wrapping_add(1);
+            let id = self.name(flow);
             match Side::from_syn(id, *flow, segment, self.schedule.terms, self.instant()) {
                 Ok(side) => self.insert(*flow, side),
                 Err(why) => self.count(why),
             }
         }
+    }
+
+    fn name(&mut self, flow: &Flow) -> ConnectionId {
+        self.serial = self.serial.wrapping_add(1);
+        ConnectionId(u64::from(self.serial) | (u64::from(flow.client.port) << 32))
     }
 
     fn enqueue(&mut self, entry: &mut Entry, packet: Vec<u8>, segment: &Segment) {
@@ -732,7 +740,7 @@ impl Host {
     }
 
     fn on_event(&mut self, event: Event) {
-        self.joined = matches!(self.engine.state(), State::Protected | State::Shadowing);
+        self.peer = self.engine.peer();
         let state = self.engine.state().name();
         self.note(|| format!("{event:?}: {state}"));
         match event {
@@ -764,10 +772,14 @@ impl Host {
 
     fn take_over(&mut self, silence: Duration) {
         self.speaks = true;
-        self.joined = false;
+        self.peer = Peer::Absent;
         self.send(Datagram::Heartbeat, &[]);
         let before = self.engine.predecessor(silence);
-        self.each(|side, now| side.take_over(now, before));
+        self.retain(|host, entry| {
+            let name = host.name(&entry.flow);
+            let actions = entry.side.take_over(|| name, host.instant(), before);
+            host.carry_out(entry, actions)
+        });
         self.engine.took_over();
     }
 
@@ -784,7 +796,8 @@ impl Host {
     }
 
     fn end_session(&mut self) {
-        self.each(|side, now| side.end_session(Counter::UnprotectedBackupLost, now));
+        let peer = self.peer;
+        self.each(|side, now| side.end_session(Counter::UnprotectedBackupLost, peer, now));
     }
 
     // The peer channel, as in peer.rs.
@@ -825,7 +838,7 @@ impl Host {
         self.count(Counter::PeerReceived);
         // The timer looks anew when the next heartbeat is due; the kernel's is armed for what it was.
         match header.kind {
-            _ if !self.joined => {}
+            _ if !self.joined() => {}
             Datagram::Records => {
                 for record in records(body) {
                     match record {
@@ -903,8 +916,14 @@ impl Host {
                 }
                 ((), entry.side.on_record(record, host.instant()))
             });
-        } else if let Some(answer) = side::unknown(record) {
-            self.tell(&answer);
+        } else {
+            // A bucket is a port here.
+            let port = (record.id().0 >> 32) as u16;
+            self.table
+                .retain(|entry| entry.flow.client.port != port || !entry.side.is_void_by(record));
+            if let Some(answer) = side::unknown(record) {
+                self.tell(&answer);
+            }
         }
     }
 

@@ -10,7 +10,7 @@
 //!
 //! Each arrow is a link of its own. Of a schedule's seed everything follows, so it replays exactly.
 
-use crate::check::Told;
+use crate::check::{Situation, Told};
 use crate::client::Client;
 use crate::host::{Gate, Host, Out, FIRST_PORT};
 use crate::link::{to_client, to_host, to_peer};
@@ -24,6 +24,7 @@ use sttcp::counters::Counter;
 use sttcp::node::Role;
 use sttcp::primary::{self, Policy};
 use sttcp::side::Side;
+use sttcp::time::Instant;
 use sttcp::wire::{Flags, Packet};
 
 /// So long after the last fault, and after the last byte, every stream must have ended, in us: two stalls, and some timeouts of TCP.
@@ -102,6 +103,8 @@ struct World {
     excuses: Vec<Option<Excuse>>,
     /// Which connections went on through a takeover.
     goes_on: Vec<bool>,
+    /// Of these, which the primary had not told of.
+    guessed: Vec<bool>,
     /// When the operator's move of the service was through.
     moved: u64,
     /// Who began to speak last.
@@ -158,6 +161,7 @@ impl World {
             told: vec![Told::default(); talks],
             excuses: vec![None; talks],
             goes_on: vec![false; talks],
+            guessed: vec![false; talks],
             moved: u64::MAX,
             speaker: 0,
             segments: 0,
@@ -392,6 +396,17 @@ impl World {
         }
         let peer = &self.hosts[1 - index];
         let other = peer.facts.get(&port);
+        let guessable = peer.alive
+            && peer.entry(port).is_some_and(|entry| {
+                entry
+                    .side
+                    .is_guessable(Instant::from_nanos(self.now * 1000))
+            });
+        if guessable && !parsed.segment.is_empty() && !parsed.segment.flags.contains(Flags::SYN) {
+            return self.fail(format!(
+                "host {index}, connection {at}: the server speaks, and the backup would go on as if it had not"
+            ));
+        }
         let lives = || {
             peer.alive
                 && peer
@@ -404,17 +419,15 @@ impl World {
             Gate::Copied(end) => Some(end),
             _ => None,
         };
-        let migrated = self.report.takeovers > 0;
-        let client_bytes = self.schedule.talks[at].client_bytes();
-        if let Err(what) = self.told[at].send(
-            &parsed.segment,
+        let situation = Situation {
             gated,
             copied,
-            migrated,
-            own,
-            other,
-            client_bytes,
-        ) {
+            migrated: self.report.takeovers > 0,
+            guessed: self.guessed[at],
+        };
+        let client_bytes = self.schedule.talks[at].client_bytes();
+        if let Err(what) = self.told[at].send(&parsed.segment, situation, own, other, client_bytes)
+        {
             self.fail(format!("host {index}, connection {at}: {what}"));
         }
     }
@@ -430,13 +443,13 @@ impl World {
                 if let Some(wait) = self.schedule.returns {
                     self.push(self.now + wait, What::Return(host));
                 }
-                if host == 0 && !self.hosts[1].joined {
+                if host == 0 && !self.hosts[1].joined() {
                     // A backup that has not heard its primary does not suspect it.
                     self.excuse_all(Excuse::Dead);
                 }
             }
             Blow::Switch => {
-                if self.hosts[1].joined {
+                if self.hosts[1].joined() {
                     self.switched = true;
                     self.run_host(1, Host::take_over_on_request);
                 }
@@ -483,6 +496,9 @@ impl World {
             if self.schedule.terms.policy == Policy::Eager {
                 self.told[at].forget_window();
             }
+            self.guessed[at] |= self.hosts[index]
+                .entry(FIRST_PORT + at as u16)
+                .is_some_and(|entry| matches!(&entry.side, Side::Shadow(it) if it.is_guessed()));
             let Some(program) = &self.client.programs[at] else {
                 continue;
             };
@@ -542,8 +558,8 @@ impl World {
 
     fn excuse(&self, at: usize) -> Option<Excuse> {
         // What began while two hosts spoke has met both.
-        let met_both =
-            self.switched && !self.goes_on[at] && self.schedule.talks[at].start < self.moved;
+        let known = self.goes_on[at] && !self.guessed[at];
+        let met_both = self.switched && !known && self.schedule.talks[at].start < self.moved;
         self.excuses[at].or(met_both.then_some(Excuse::Moved))
     }
 

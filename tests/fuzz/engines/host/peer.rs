@@ -98,7 +98,7 @@ impl Host {
             Ok(None) => {}
         }
         match header.kind {
-            _ if !self.joined => {}
+            _ if self.peer != Peer::Joined => {}
             Datagram::Records => {
                 for record in records(body) {
                     self.on_record(&record.unwrap());
@@ -129,8 +129,13 @@ impl Host {
         });
         if let Some((at, actions)) = found {
             self.carry_out(at, actions);
-        } else if let Some(answer) = side::unknown(record) {
-            self.tell(&answer);
+        } else {
+            // The upper half of a name is its place.
+            let at = (record.id().0 >> 32) as usize % FLOWS;
+            self.entries[at].take_if(|entry| entry.side.is_void_by(record));
+            if let Some(answer) = side::unknown(record) {
+                self.tell(&answer);
+            }
         }
     }
 

@@ -39,18 +39,19 @@ impl Host {
             return self.receive_syn(at, frame, &segment);
         }
         let now = self.now;
-        let joined = self.joined;
-        let Some(entry) = &mut self.entries[at] else {
-            if self.speaks {
-                self.hand_up(at, &frame);
-            } else if let Some(side) = side::early(&segment, joined, now) {
-                self.entries[at] = Some(Entry::new(side));
-                self.enqueue(at, frame, &segment);
+        let peer = self.peer;
+        if self.entries[at].is_none() && !self.speaks {
+            let side = side::early(&self.flows[at], &segment, peer == Peer::Joined, now);
+            self.entries[at] = side.map(Entry::new);
+            if self.entries[at].is_none() {
+                return;
             }
-            return;
+        }
+        let Some(entry) = &mut self.entries[at] else {
+            return self.hand_up(at, &frame);
         };
         let shadow = matches!(entry.side, Side::Shadow(_));
-        let (inbound, actions) = entry.side.on_client(&segment, joined, now);
+        let (inbound, actions) = entry.side.on_client(&segment, peer, now);
         if actions.retain && self.memory() {
             if let Some(entry) = &mut self.entries[at] {
                 entry.retained.push((segment, frame.origin));

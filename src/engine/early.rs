@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a backup sees of a connection before the primary's word of it.
+//!
+//! Should that word never come, as the primary dies between its SYN-ACK and its `Open`, the client's own segments tell almost as much: its SYN what it
+//! offered, and every later one, by its acknowledgement, the primary's initial number. The primary has said nothing but the SYN-ACK by then: what
+//! its server says waits for the backup (`primary.rs`). What it agreed to is taken to be what this host's stack agrees to, as the two are set
+//! up alike.
+
+use super::counters::Counter;
+use super::message::Open;
+use super::primary::ConnectionId;
+use super::seq::SeqNumber;
+use super::shadow::Inbound;
+use super::time::{timestamp_ticks, Instant};
+use super::wire::{Flags, Flow, Segment};
+use core::time::Duration;
+
+/// How long client segments wait for the primary's word.
+const PENDING: Duration = Duration::from_secs(1);
+
+/// How long a SYN is remembered: as long as the failure of a primary may take to be noticed, and the client to repeat what it said.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// A connection that the primary has not told of.
+#[derive(Debug)]
+pub struct Early {
+    since: Instant,
+    /// What the SYN said, in the form of the primary's word; its number and clock come with [`Early::answered_at`].
+    open: Option<Open>,
+    answered_at: Option<Instant>,
+}
+
+impl Early {
+    /// `segment` is the first that is seen of it; [`Early::on_client`] reads it next. `None` if it is of no use.
+    pub fn new(flow: &Flow, segment: &Segment, now: Instant) -> Option<Self> {
+        let open = segment.opens().then(|| offer(flow, segment));
+        (open.is_some() || is_data(segment)).then_some(Self {
+            since: now,
+            open: open.flatten(),
+            answered_at: None,
+        })
+    }
+
+    /// A segment of the client.
+    pub fn on_client(&mut self, segment: &Segment, now: Instant) -> Inbound {
+        if segment.flags.intersects(Flags::SYN | Flags::RST) {
+            return Inbound::Drop(match segment.opens() {
+                true => Counter::SynsHeard,
+                false => Counter::StrayIn,
+            });
+        }
+        let primary_isn = segment.ack - 1;
+        if let Some(open) = self
+            .open
+            .as_mut()
+            .filter(|_| segment.flags.contains(Flags::ACK))
+        {
+            let heard = self.answered_at.is_some();
+            if !heard && segment.seq != open.client_isn + 1 {
+                // What came before did not come by: the server may have answered it.
+                self.open = None;
+            } else if !heard {
+                let clock = segment
+                    .options
+                    .timestamps
+                    .map(|timestamps| timestamps.tsecr);
+                open.primary_isn = primary_isn;
+                open.timestamps = open
+                    .timestamps
+                    .zip(clock)
+                    .map(|((client, _), own)| (client, own));
+                self.answered_at = Some(now);
+            } else if open.primary_isn != primary_isn {
+                // The server has spoken: the connection goes on without this host.
+                self.open = None;
+            }
+        }
+        Inbound::Queue
+    }
+
+    /// Whether what was seen is of the connection that the primary tells of.
+    pub fn is_of(&self, open: &Open) -> bool {
+        self.open
+            .is_none_or(|seen| seen.client_isn == open.client_isn)
+    }
+
+    /// What the primary's word would have been, if the client's segments tell it.
+    pub fn guess(&self, id: ConnectionId, now: Instant) -> Option<Open> {
+        let (open, answered_at) = self.open.zip(self.answered_at)?;
+        let elapsed = timestamp_ticks(now.since(answered_at));
+        Some(Open {
+            id,
+            timestamps: open
+                .timestamps
+                .map(|(client, own)| (client, own.wrapping_add(elapsed))),
+            ..open
+        })
+    }
+
+    /// When it is to be forgotten.
+    pub fn expires_at(&self) -> Instant {
+        self.since.after(if self.open.is_some() {
+            HANDSHAKE
+        } else {
+            PENDING
+        })
+    }
+}
+
+fn is_data(segment: &Segment) -> bool {
+    !segment.is_empty() && !segment.flags.intersects(Flags::SYN | Flags::RST)
+}
+
+/// What a SYN offers, as far as a shadow can agree to it.
+fn offer(flow: &Flow, syn: &Segment) -> Option<Open> {
+    let options = &syn.options;
+    (!options.md5 && !options.ao).then(|| Open {
+        id: ConnectionId(0),
+        flow: *flow,
+        client_isn: syn.seq,
+        primary_isn: SeqNumber::default(),
+        mss: options.mss.unwrap_or(0),
+        window: syn.window,
+        // The own one becomes known with the own SYN-ACK.
+        window_scale: options.window_scale.map(|scale| (scale.min(14), 0)),
+        sack: options.sack_permitted,
+        // To leave it out is always safe.
+        ecn: false,
+        timestamps: options.timestamps.map(|timestamps| (timestamps.tsval, 0)),
+    })
+}

@@ -1,0 +1,93 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The primary dies when clients have its SYN-ACK and the backup has not heard its word of them: the connections go on all the same, by what the
+# tap has shown; if that was nothing, the clients are reset when they repeat what nobody has acknowledged. Topology: see lib.sh.
+
+. "$(dirname "$0")/lib.sh"
+INTERVAL=400
+CONNECTIONS=4
+begin
+
+# opening NUMBER: so many connections of the speaking host wait for the backup.
+opening() { [ "$(ip netns exec "$speaker" grep -c ' opening ' /proc/net/sttcp)" -ge "$1" ]; }
+
+# begins TEXT MATCH CLIENT_ARGUMENTS...: clients begin while the silent host does not get the frames that match, of its peer's datagrams at least;
+# then the speaker is cut off.
+begins() {
+    local text=$1 match=$2 status
+    shift 2
+    rm -f "$WORK/up" "$WORK/end"
+    settle || echo "# the pair is not in step"
+    guessed=$(counter "$silent" takeover_guessed)
+    # One command, as the backup counts from now on.
+    impair "to-$silent" "$match" loss 0%
+    ip netns exec switch tc qdisc change dev "to-$silent" parent 1:4 netem loss 100%
+    client "$TRAFFIC" client "$@" --connections $CONNECTIONS --timeout $((2 * PATIENCE)) \
+        --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
+    pid=$!
+    wait_until 5 opening $CONNECTIONS
+    status=$?
+    ip -n switch link set "to-$speaker" down
+    [ $status -eq 0 ] && [ ! -e "$WORK/up" ]
+    result $? "$text: the backup has not heard of them, and their clients not of the server"
+    wait_until 10 has_state "$silent" solo
+    result $? "$text: the backup takes over"
+}
+# ends TEXT: the pair as it was.
+ends() {
+    mend
+    rejoin
+    result $? "$1: the pair is in step again"
+}
+
+# goes_on TEXT CLIENT_ARGUMENTS...
+goes_on() {
+    local text=$1 status
+    shift
+    begins "$text" "ip flower ip_proto udp dst_port 7077" "$@"
+    wait_until 15 test -e "$WORK/up"
+    result $? "$text: all go on"
+    [ $(($(counter "$silent" takeover_guessed) - guessed)) -eq $CONNECTIONS ]
+    result $? "$text: they are counted"
+    touch "$WORK/end"
+    wait $pid
+    status=$?
+    [ $status -eq 0 ] || { cat "$WORK/result" "$WORK/errors" && describe; } | sed 's/^/# /'
+    result $status "$text: every byte is right"
+    ends "$text"
+}
+
+# is_reset TEXT CLIENT_ARGUMENTS...
+is_reset() {
+    local text=$1
+    shift
+    begins "$text" "all matchall" "$@"
+    mend
+    wait_until 30 ended $pid
+    result $? "$text: no client waits for ever"
+    touch "$WORK/end"
+    wait $pid
+    grep -q "\"failed\":$CONNECTIONS,\"reasons\":{\"reset\":$CONNECTIONS}" "$WORK/result"
+    status=$?
+    [ $status -eq 0 ] || { cat "$WORK/result" "$WORK/errors" && describe; } | sed 's/^/# /'
+    result $status "$text: all are reset"
+    ends "$text"
+}
+
+for host in primary backup; do
+    set_control $host heartbeat_misses 8
+    set_control $host backup_stall_ms $((20000 * SLOW))
+done
+for policy in gated eager; do
+    set_policy $policy
+    for version in 4 6; do
+        goes_on "$policy: IPv$version, the client speaks first" echo --to "$(target $version)"
+        goes_on "$policy: IPv$version, the server speaks first" greet --to "$(target $version $GREET)"
+    done
+    is_reset "$policy: the tap shows nothing" echo --to "$(target 4)"
+done
+for host in primary backup; do
+    echo "# $host: $(ip netns exec $host grep -v ' 0$' /proc/net/sttcp_stat | tr '\n' ' ')"
+done
+ktap_end
