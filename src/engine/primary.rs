@@ -32,7 +32,7 @@ use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record, Span};
 use super::node::Peer;
 use super::plant::{planted, unless, Plant};
-use super::rewrite::{Blank, Rewrite};
+use super::rewrite::{Blank, Rewrite, SackRewrite};
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
 use super::time::{earliest, timestamp_ticks, Instant};
@@ -587,6 +587,11 @@ impl Connection {
             if withheld {
                 actions.count = Some(Counter::AcksGated);
                 rewrite.ack = Some(ack);
+                if segment.options.sack.len() > 0 {
+                    // Above a lower acknowledgement they would tell of losses that were none (RFC 8985), and a duplicate's block of bytes that
+                    // have arrived (RFC 2883) would be one of them.
+                    rewrite.sack = unless(Plant::Sack, SackRewrite::Blank);
+                }
             } else {
                 actions.count = Some(Counter::WindowsGated);
             }

@@ -13,7 +13,7 @@ use sttcp::{
     primary::{
         plain_handshake, Actions, Connection, Policy, Socket, State, Terms, Verdict, STALL_TIMEOUT,
     },
-    rewrite::{Blank, Rewrite},
+    rewrite::{Blank, Rewrite, SackRewrite},
     seq::SeqNumber,
     wire::{Flags, Options, Segment, Timestamps},
 };
@@ -1218,4 +1218,20 @@ fn policy_changes_in_a_long_stream() {
         panic!("{verdict:?}")
     };
     assert_eq!(change.ack, Some(end + 100));
+}
+
+#[test]
+fn blocks_above_a_lower_acknowledgement_are_left_out() {
+    let mut connection = protected();
+    let mut answer = seg(p(0), c(100)).data(10);
+    assert!(answer.options.sack.push(c(200), c(300)));
+    let (verdict, _) = connection.on_server(&answer, ms(1));
+    let Verdict::Send(change) = verdict else {
+        panic!("{verdict:?}")
+    };
+    assert_eq!((change.ack, change.sack), (Some(c(0)), SackRewrite::Blank));
+    // With an acknowledgement that stays they stay.
+    connection.on_progress(&progress(100, 0), ms(2));
+    let (verdict, _) = connection.on_server(&answer, ms(3));
+    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
 }

@@ -184,6 +184,13 @@ describe() {
     done
 }
 
+# took_over_at: when the last takeover was, in ms of Unix time, by the kernel's log.
+took_over_at() {
+    local since_boot
+    since_boot=$(dmesg | sed -nE 's/^\[ *([0-9]+)\.([0-9]{3})[0-9]*\] sttcp: took over in .*/\1\2/p' | tail -1)
+    echo $(($(date +%s%3N) - $(sed -E 's/^([0-9]+)\.([0-9]+) .*/\1\20/' /proc/uptime) + since_boot))
+}
+
 # decided PID HOLES: the client went on, or ended, or the silent host has reset a connection for a hole.
 decided() { went_on_or_ended "$1" || [ "$(counter "$silent" takeover_holes)" -gt "$2" ]; }
 
@@ -191,7 +198,7 @@ decided() { went_on_or_ended "$1" || [ "$(counter "$silent" takeover_holes)" -gt
 # after the takeover bytes come on each of its connections. Until then the tap loses TAP_LOSS, such as 5%, if that is set. With `ack_policy=eager`
 # connections may be reset instead: as many as the host that took over has found to have a hole.
 survives() {
-    local text=$1 pid status before holes takeover failure
+    local text=$1 pid status before holes failure
     shift
     rm -f "$WORK/up" "$WORK/end"
     settle || echo "# the pair is not in step"
@@ -209,7 +216,6 @@ survives() {
     ip -n switch link set "to-$speaker" down
     wait_until 10 has_state "$silent" solo
     status=$?
-    takeover=$(date +%s%3N)
     [ -z "${TAP_LOSS-}" ] || mend
     rm -f "$WORK/up"
     wait_until 6 decided $pid "$before" || {
@@ -230,7 +236,7 @@ survives() {
     if [ $holes -gt 0 ]; then
         grep -q "\"failed\":$holes,\"reasons\":{\"reset\":$holes}" "$WORK/result" || status=1
         failure=$(sed -nE 's/.*"at_unix_ms":([0-9]+).*/\1/p' "$WORK/result")
-        text="$text: $holes reset for a hole, $((failure - takeover)) ms after the takeover was seen"
+        text="$text: $holes reset for a hole, $((failure - $(took_over_at))) ms after the takeover"
     elif [ $failure -ne 0 ]; then
         status=1
     fi
