@@ -47,8 +47,12 @@ pub struct ConnectionId(pub u64);
 /// How long an `Open`, `Query` or `Close` waits for its answer before it is sent again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// How long the backup may take with bytes of the client before they are sent to it, in case the tap lost them; then twice as long each time.
+/// How long the backup may take with bytes of the client before they are sent to it, in case the tap lost them, or twice as long as it takes on
+/// average, if that is more; then twice as long each time.
 const REPAIR_AFTER: Duration = Duration::from_millis(5);
+
+/// No average is longer.
+const SLOWEST: Duration = Duration::from_millis(100);
 
 /// How many bytes are sent to the backup at a time.
 const REPAIR: u32 = 16 << 10;
@@ -275,6 +279,8 @@ pub struct Connection {
     waiting_since: Option<Instant>,
     next_retry: Instant,
     retry: Duration,
+    /// How long the backup takes to answer, on average (of eight, as in RFC 6298, section 2).
+    answers_in: Duration,
     check_at: Option<Instant>,
     created: Instant,
 }
@@ -340,6 +346,7 @@ impl Connection {
             waiting_since: None,
             next_retry: now,
             retry: RETRY,
+            answers_in: Duration::ZERO,
             check_at: None,
             created: now,
         })
@@ -587,7 +594,7 @@ impl Connection {
             if withheld {
                 actions.count = Some(Counter::AcksGated);
                 rewrite.ack = Some(ack);
-                if segment.options.sack.len() > 0 {
+                if !segment.options.sack.is_empty() {
                     // Above a lower acknowledgement they would tell of losses that were none (RFC 8985), and a duplicate's block of bytes that
                     // have arrived (RFC 2883) would be one of them.
                     rewrite.sack = unless(Plant::Sack, SackRewrite::Blank);
@@ -635,6 +642,11 @@ impl Connection {
             }
         }
         if progress.rcv_nxt > self.shadow_rcv {
+            if let Some(since) = self.waiting_since {
+                let rest = self.answers_in.saturating_sub(self.answers_in / 8);
+                let took = now.since(since).min(SLOWEST);
+                self.answers_in = rest.saturating_add(took / 8);
+            }
             self.shadow_rcv = progress.rcv_nxt;
             // Left behind by half the circle, they would seem ahead.
             self.confided = self.confided.max(self.shadow_rcv);
@@ -657,7 +669,7 @@ impl Connection {
             self.waiting_since = None;
         }
         if self.waiting_since.is_none() {
-            self.retry = REPAIR_AFTER;
+            self.retry = REPAIR_AFTER.max(self.answers_in.saturating_mul(2));
         }
         self.shadow_snd = self.shadow_snd.max(progress.snd_nxt);
         self.release(&mut actions, now);

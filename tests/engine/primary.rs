@@ -6,6 +6,7 @@ mod common;
 mod script;
 
 use script::{c, flow, linux, ms, p, plain_open, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY};
+use std::time::Duration;
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record, Span},
@@ -1234,4 +1235,22 @@ fn blocks_above_a_lower_acknowledgement_are_left_out() {
     connection.on_progress(&progress(100, 0), ms(2));
     let (verdict, _) = connection.on_server(&answer, ms(3));
     assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+}
+
+#[test]
+fn slow_backup_is_given_time() {
+    let mut connection = protected();
+    let mut now = ms(10);
+    let mut patience = vec![];
+    for step in 0..40_u32 {
+        connection.on_client(&seg(c(step * 100), p(0)).data(100), Peer::Joined, now);
+        connection.on_server(&seg(p(0), c((step + 1) * 100)), now);
+        patience.push(connection.poll_at().unwrap().since(now));
+        now = now.after(Duration::from_millis(20));
+        connection.on_progress(&progress((step + 1) * 100, 0), now);
+    }
+    assert_eq!(patience[0], Duration::from_millis(5));
+    // Twice what it takes.
+    let last = patience[39].as_millis();
+    assert!((36..=40).contains(&last), "{last}");
 }
