@@ -643,9 +643,9 @@ impl Connection {
         }
         if progress.rcv_nxt > self.shadow_rcv {
             if let Some(since) = self.waiting_since {
-                let rest = self.answers_in.saturating_sub(self.answers_in / 8);
                 let took = now.since(since).min(SLOWEST);
-                self.answers_in = rest.saturating_add(took / 8);
+                let sum = self.answers_in.saturating_mul(7).saturating_add(took);
+                self.answers_in = sum.checked_div(8).unwrap_or(sum);
             }
             self.shadow_rcv = progress.rcv_nxt;
             // Left behind by half the circle, they would seem ahead.
