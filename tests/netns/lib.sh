@@ -184,11 +184,13 @@ describe() {
     done
 }
 
-# took_over_at: when the last takeover was, in ms of Unix time, by the kernel's log.
+# took_over_at: when the last takeover was, in ms of Unix time, by the kernel's log. Without a process between the two clocks.
 took_over_at() {
-    local since_boot
-    since_boot=$(dmesg | sed -nE 's/^\[ *([0-9]+)\.([0-9]{3})[0-9]*\] sttcp: took over in .*/\1\2/p' | tail -1)
-    echo $(($(date +%s%3N) - $(sed -E 's/^([0-9]+)\.([0-9]+) .*/\1\20/' /proc/uptime) + since_boot))
+    local log uptime now
+    log=$(dmesg | sed -nE 's/^\[ *([0-9]+)\.([0-9]{3})[0-9]*\] sttcp: took over in .*/\1\2/p' | tail -1)
+    read -r uptime _ </proc/uptime
+    now=${EPOCHREALTIME/[.,]/}
+    echo $((${now%???} - ${uptime/./}0 + log))
 }
 
 # decided PID HOLES: the client went on, or ended, or the silent host has reset a connection for a hole.
