@@ -132,23 +132,28 @@ fn op<H: Handler, const POINT: u8>(
     }
 }
 
-const COUNT: usize = 7;
+/// How many of the hooks wait for those that let frames through to TCP, and how many these are.
+const REST: usize = 5;
+const GATES: usize = 2;
 
 /// The hooks of one namespace, registered for as long as the value lives.
 ///
 /// # Invariants
 ///
-/// All of `ops` are registered in `net`, and their `priv` points into `_handler`.
+/// All of `rest` and `gates` are registered in `net`, and their `priv` points into `_handler`.
 pub(crate) struct Hooks<H: Handler> {
     net: Net,
-    ops: KBox<[bindings::nf_hook_ops; COUNT]>,
+    rest: KBox<[bindings::nf_hook_ops; REST]>,
+    /// The hooks without which TCP sees no frame to the service's multicast address. They come last and go first, or TCP would
+    /// answer what nobody filters: with a reset, where it has no socket.
+    gates: KBox<[bindings::nf_hook_ops; GATES]>,
     _handler: Arc<H>,
 }
 
-// SAFETY: Any CPU. `ops` belongs to netfilter, which locks for itself; `H` is `Send + Sync`.
+// SAFETY: Any CPU. `rest` and `gates` belong to netfilter, which locks for itself; `H` is `Send + Sync`.
 unsafe impl<H: Handler> Send for Hooks<H> {}
 
-// SAFETY: Any CPU. A shared reference gives no access to `ops`.
+// SAFETY: Any CPU. A shared reference gives no access to them.
 unsafe impl<H: Handler> Sync for Hooks<H> {}
 
 impl<H: Handler> Hooks<H> {
@@ -161,10 +166,8 @@ impl<H: Handler> Hooks<H> {
 
         fail::at(Site::Hooks)?;
         let h = Arc::as_ptr(&handler);
-        let mut ops = KBox::new(
+        let mut rest = KBox::new(
             [
-                op::<H, PRE_ROUTING>(h, NFPROTO_IPV4, NF_INET_PRE_ROUTING, PRE_ROUTING_PRIORITY),
-                op::<H, PRE_ROUTING>(h, NFPROTO_IPV6, NF_INET_PRE_ROUTING, PRE_ROUTING_PRIORITY),
                 op::<H, LOCAL_IN>(h, NFPROTO_IPV4, NF_INET_LOCAL_IN, LOCAL_IN_PRIORITY),
                 op::<H, LOCAL_IN>(h, NFPROTO_IPV6, NF_INET_LOCAL_IN, LOCAL_IN_PRIORITY),
                 op::<H, LOCAL_OUT>(h, NFPROTO_IPV4, NF_INET_LOCAL_OUT, LOCAL_OUT_PRIORITY),
@@ -174,38 +177,72 @@ impl<H: Handler> Hooks<H> {
             GFP_KERNEL,
         )?;
         fail::at(Site::Hooks)?;
-        // SAFETY: Registered. The array stays at its address on the heap until it is unregistered.
-        // If the call fails it has unregistered what it registered.
-        let registered = to_result(unsafe {
-            bindings::nf_register_net_hooks(net.as_ptr(), ops.as_mut_ptr(), COUNT as c_uint)
-        });
-        if let Err(error) = registered {
-            // Some of the hooks may have run, and may still be running.
-            synchronize_net();
+        let mut gates = KBox::new(
+            [
+                op::<H, PRE_ROUTING>(h, NFPROTO_IPV4, NF_INET_PRE_ROUTING, PRE_ROUTING_PRIORITY),
+                op::<H, PRE_ROUTING>(h, NFPROTO_IPV6, NF_INET_PRE_ROUTING, PRE_ROUTING_PRIORITY),
+            ],
+            GFP_KERNEL,
+        )?;
+        // SAFETY: Registered. They stay on the heap, and `_handler` with them, until `drop` has unregistered them.
+        unsafe { register(net, &mut rest[..]) }?;
+        // SAFETY: Registered. As above.
+        if let Err(error) = unsafe { register(net, &mut gates[..]) } {
+            // SAFETY: Registered. Just above.
+            unsafe { unregister(net, &mut rest[..]) };
             return Err(error);
         }
         // INVARIANT: Just registered.
         Ok(Self {
             net,
-            ops,
+            rest,
+            gates,
             _handler: handler,
         })
     }
 }
 
+/// Registers hooks, in their order, or none of them.
+///
+/// # Safety
+///
+/// What their `priv` points into must live, and they must stay at their address, until they are
+/// unregistered.
+unsafe fn register(net: Net, ops: &mut [bindings::nf_hook_ops]) -> Result {
+    fail::at(Site::Hooks)?;
+    // SAFETY: Caller's promise. If the call fails it has unregistered what it registered.
+    let registered = to_result(unsafe {
+        bindings::nf_register_net_hooks(net.as_ptr(), ops.as_mut_ptr(), ops.len() as c_uint)
+    });
+    if registered.is_err() {
+        // Some of the hooks may have run, and may still be running.
+        synchronize_net();
+    }
+    registered
+}
+
+/// Unregisters hooks, and returns when none of them runs any more.
+///
+/// # Safety
+///
+/// They must be registered in `net`.
+unsafe fn unregister(net: Net, ops: &mut [bindings::nf_hook_ops]) {
+    // SAFETY: Caller's promise. They are registered.
+    unsafe {
+        bindings::nf_unregister_net_hooks(net.as_ptr(), ops.as_mut_ptr(), ops.len() as c_uint)
+    };
+    // `nf_unregister_net_hook` does not wait for hooks that are running.
+    synchronize_net();
+}
+
 impl<H: Handler> Drop for Hooks<H> {
     /// Returns when no hook runs any more. Process context.
     fn drop(&mut self) {
+        // What the gates let through has passed the others when those go.
         // SAFETY: Registered. By the type invariant.
-        unsafe {
-            bindings::nf_unregister_net_hooks(
-                self.net.as_ptr(),
-                self.ops.as_mut_ptr(),
-                COUNT as c_uint,
-            )
-        };
-        // `nf_unregister_net_hook` does not wait for hooks that are running.
-        synchronize_net();
+        unsafe { unregister(self.net, &mut self.gates[..]) };
+        // SAFETY: Registered. By the type invariant.
+        unsafe { unregister(self.net, &mut self.rest[..]) };
     }
 }
 
