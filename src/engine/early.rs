@@ -22,6 +22,9 @@ const PENDING: Duration = Duration::from_secs(1);
 /// How long a SYN is remembered: as long as the failure of a primary may take to be noticed, and the client to repeat what it said.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
+/// How long a primary may take to tell of a connection, its first word being lost some times: after that it has ended it, or is dead.
+const WORD: Duration = Duration::from_secs(1);
+
 /// A connection that the primary has not told of.
 #[derive(Debug)]
 pub struct Early {
@@ -85,10 +88,14 @@ impl Early {
             .is_none_or(|seen| seen.client_isn == open.client_isn)
     }
 
-    /// What the primary's word would have been, if the client's segments tell it.
-    pub fn guess(&self, id: ConnectionId, now: Instant) -> Option<Open> {
+    /// What the primary's word would have been, if the client's segments tell it. The primary has not been heard for `silence`.
+    pub fn guess(&self, id: ConnectionId, silence: Duration, now: Instant) -> Option<Open> {
         let (open, answered_at) = self.open.zip(self.answered_at)?;
-        let elapsed = timestamp_ticks(now.since(answered_at));
+        let elapsed = now.since(answered_at);
+        if elapsed > silence.saturating_add(WORD) {
+            return None;
+        }
+        let elapsed = timestamp_ticks(elapsed);
         Some(Open {
             id,
             timestamps: open

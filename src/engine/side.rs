@@ -251,7 +251,7 @@ impl Side {
 
     /// Whether a takeover now would go on with a connection that the primary has not told of.
     pub fn is_guessable(&self, now: Instant) -> bool {
-        matches!(self, Side::Pending(early) if early.guess(ConnectionId(0), now).is_some())
+        matches!(self, Side::Pending(early) if early.guess(ConnectionId(0), Duration::MAX, now).is_some())
     }
 
     /// Whether copies of the client's segments are of use.
@@ -486,7 +486,7 @@ impl Side {
     ) -> Actions {
         let mut syn = None;
         if let Side::Pending(early) = self {
-            let Some(open) = early.guess(name(), now) else {
+            let Some(open) = early.guess(name(), before.silence, now) else {
                 return Actions::remove();
             };
             let (shadow, first) = Shadow::guessed(&open, now);

@@ -9,6 +9,7 @@ use script::{
     c, flow, linux, ms, p, plain_open, s, seg, seq, syn, syn_ack, Script, CLIENT, ID, PRIMARY,
     SHADOW,
 };
+use std::time::Duration;
 use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record},
@@ -278,6 +279,16 @@ fn no_guess_without_the_whole_handshake() {
     for side in [&mut half, &mut gap, &mut on, &mut late, &mut other] {
         let actions = side.take_over(|| ID, ms(20), Predecessor::default());
         assert!(actions.remove && actions.inject.is_none(), "{side:?}");
+    }
+    // A primary that lived for a second more would have told.
+    for (silence, guesses) in [(500, false), (2000, true)] {
+        let mut side = heard(&[third]);
+        let before = Predecessor {
+            silence: Duration::from_millis(silence),
+            ..Predecessor::default()
+        };
+        let actions = side.take_over(|| ID, ms(2500), before);
+        assert_eq!(actions.inject.is_some(), guesses);
     }
     // The word of the primary is better; that of another connection is another connection's.
     let mut side = heard(&[third.data(5)]);
