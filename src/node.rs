@@ -414,6 +414,14 @@ impl Node {
                 );
                 self.end_session(known);
             }
+            Event::PeerAlone => {
+                self.count(Counter::PeerAlone);
+                pr_warn!(
+                    "primary {peer} has missed this host and goes on alone: {}\n",
+                    state.name()
+                );
+                self.end_session(known);
+            }
             Event::PeerLeft => {
                 pr_info!("peer {peer} left: {}\n", state.name());
                 self.end_session(known);

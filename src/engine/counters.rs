@@ -171,6 +171,8 @@ counters! {
     DetectorAsleep => "detector_asleep",
     /// Times the peer fell silent.
     PeerLost => "peer_lost",
+    /// The primary has missed this host, goes on alone and says so.
+    PeerAlone => "peer_alone",
     /// Datagrams sent to the peer.
     PeerSent => "peer_sent",
     /// Datagrams that could not be sent to the peer.

@@ -81,6 +81,8 @@ pub enum Event {
     PrimaryLost(Duration),
     /// The peer stopped by order: a primary goes on alone, a backup drops its shadows and waits.
     PeerLeft,
+    /// A backup's primary has missed it and goes on alone: what there is here of its connections is void.
+    PeerAlone,
     /// The peer leads a later epoch: this primary is silent from now on and became a backup.
     SteppedDown,
 }
@@ -317,7 +319,7 @@ impl Node {
         }
         if self.role == Role::Backup && !header.joined {
             // It serves its connections alone for as long as it has not heard this node.
-            return Ok(None);
+            return Ok(was_joined.then_some(Event::PeerAlone));
         }
         self.epoch = match self.role {
             Role::Backup => header.epoch,

@@ -369,8 +369,10 @@ fn primary_goes_on_alone_and_the_backup_comes_back() {
     assert_eq!(beat(&mut b, &mut p, ms(31)), Err(Counter::PeerBadSession));
     // Until the primary has heard of it, it serves its connections alone; and until then the backup need not know that.
     assert_eq!(p.peer(), Peer::Unaware(ms(30 + 30 + 20)));
-    assert_eq!(beat(&mut p, &mut b, ms(32)), Ok(None));
+    // Then what it knows of them is void: it does not go on with a connection that the primary carries alone.
+    assert_eq!(beat(&mut p, &mut b, ms(32)), Ok(Some(Event::PeerAlone)));
     assert_eq!((b.state(), b.peer()), (State::Waiting, Peer::Absent));
+    assert_eq!(beat(&mut p, &mut b, ms(32)), Ok(None));
     assert_eq!(beat(&mut b, &mut p, ms(33)), Ok(Some(Event::Joined)));
     assert_eq!(p.peer(), Peer::Joined);
     assert_eq!(beat(&mut p, &mut b, ms(34)), Ok(Some(Event::Joined)));

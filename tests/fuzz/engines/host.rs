@@ -327,7 +327,9 @@ impl Host {
         trace!("    {event:?}");
         self.peer = self.node.as_ref().map_or(Peer::Absent, Node::peer);
         match event {
-            Event::Joined | Event::BackupLost(_) | Event::PeerLeft => self.end_session(),
+            Event::Joined | Event::BackupLost(_) | Event::PeerLeft | Event::PeerAlone => {
+                self.end_session()
+            }
             Event::PrimaryLost(silence) => self.take_over(silence),
             Event::SteppedDown => {
                 self.speaks = false;

@@ -744,7 +744,7 @@ impl Host {
         let state = self.engine.state().name();
         self.note(|| format!("{event:?}: {state}"));
         match event {
-            Event::Joined | Event::PeerLeft => self.end_session(),
+            Event::Joined | Event::PeerLeft | Event::PeerAlone => self.end_session(),
             Event::BackupLost(_) => {
                 self.count(Counter::PeerLost);
                 self.end_session();

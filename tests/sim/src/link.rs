@@ -75,6 +75,11 @@ impl Link {
         })
     }
 
+    /// Nothing passes for `len` from `from` on, in us, unless it has healed.
+    pub fn cut(&mut self, from: u64, len: u64) {
+        self.cuts.push((from, (from + len).min(self.heals)));
+    }
+
     /// When the copies of a packet arrive that is sent at `now`.
     pub fn pass(&self, now: u64, rng: &mut Rng) -> Vec<u64> {
         let copies = if now >= self.heals {

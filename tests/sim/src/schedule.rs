@@ -2,7 +2,7 @@
 
 //! A schedule: everything that a seed decides beforehand.
 
-use crate::link::{Link, LINKS};
+use crate::link::{to_peer, Link, LINKS};
 use crate::rng::Rng;
 use crate::stack::Nature;
 use crate::talk::{Pace, Talk};
@@ -74,11 +74,11 @@ impl Schedule {
             1..=2 => When::Closing(rng.below(10) as u32),
             _ => When::Segments(rng.magnitude(1, 400) as u32),
         };
-        let links = Link::any(heals, rng);
+        let mut links = Link::any(heals, rng);
         let lossy = links.iter().any(|link| link.loss > 20);
         let timestamps = rng.chance(500);
         let mss = rng.pick(&[536, 1220, 1460, 1460]);
-        let talks = (0..rng.pick(&[1, 1, 2, 4]))
+        let mut talks: Vec<Talk> = (0..rng.pick(&[1, 1, 2, 4]))
             .map(|number| Talk {
                 start: match rng.below(8) {
                     0 => rng.below(100_000),
@@ -88,15 +88,23 @@ impl Schedule {
                 ..Talk::any(number, rng)
             })
             .collect();
+        let interval = rng.pick(&[20_000, 50_000, 100_000]);
+        let misses = if lossy {
+            rng.range(6, 10)
+        } else {
+            rng.range(3, 5)
+        };
+        if rng.chance(20) {
+            // The backup does not know yet that the primary takes it for dead, and a connection begins.
+            let (from, patience) = (rng.below(heals), (misses + 1) * interval);
+            links[to_peer(1)].cut(from, 2 * patience);
+            talks[0].start = from + patience + rng.below(2 * interval);
+        }
         Self {
             seed,
             v6: rng.chance(300),
-            interval: rng.pick(&[20_000, 50_000, 100_000]),
-            misses: if lossy {
-                rng.range(6, 10)
-            } else {
-                rng.range(3, 5)
-            } as u32,
+            interval,
+            misses: misses as u32,
             links,
             heals,
             natures: [0, 1, 2].map(|host| nature(mss, timestamps || host == 2, rng)),

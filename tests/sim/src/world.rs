@@ -443,10 +443,6 @@ impl World {
                 if let Some(wait) = self.schedule.returns {
                     self.push(self.now + wait, What::Return(host));
                 }
-                if host == 0 && !self.hosts[1].joined() {
-                    // A backup that has not heard its primary does not suspect it.
-                    self.excuse_all(Excuse::Dead);
-                }
             }
             Blow::Switch => {
                 if self.hosts[1].joined() {
@@ -571,6 +567,10 @@ impl World {
 
     /// Whether there is nothing left to see; fails when there should be nothing left.
     fn is_over(&mut self) -> bool {
+        if !self.hosts[0].alive && !self.hosts[1].speaks && !self.hosts[1].joined() {
+            // A backup that has not heard its primary, or has heard from it that it goes on alone, does not suspect it.
+            self.excuse_all(Excuse::Dead);
+        }
         let dead = !self.hosts.iter().any(|host| host.alive && host.speaks)
             && self.struck
             && self.excuses.contains(&Some(Excuse::Dead));
