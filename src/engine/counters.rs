@@ -75,6 +75,8 @@ counters! {
     UnprotectedNoMemory => "unprotected_no_memory",
     /// Connections that went on unprotected though the backup did not confirm that their shadow was dropped (primary).
     CloseUnconfirmed => "close_unconfirmed",
+    /// Connections forgotten at their end though the backup did not confirm that it has heard of it (primary).
+    EndUnconfirmed => "end_unconfirmed",
     /// Acknowledgements held back to what the backup has (primary).
     AcksGated => "acks_gated",
     /// Windows held back to what the shadow takes (primary).

@@ -31,7 +31,7 @@ plants! {
     Copies,
     /// After a takeover nobody looks for bytes that were acknowledged and are not here.
     Hole,
-    /// The client's FIN is acknowledged as soon as the server's is out, though the shadow lacks it.
+    /// A connection is forgotten at its end, though the shadow lacks what the client sent last.
     Fin,
     /// What was held back does not go out when the backup's progress comes.
     Release,

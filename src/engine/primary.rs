@@ -14,6 +14,9 @@
 //!                              └─────────────────────────────┘
 //! ```
 //!
+//! A connection that ends while the backup may have a shadow is `Ended` until the backup has heard of it. It does not end before the shadow has all that
+//! the client has sent, so that both servers have read the same.
+//!
 //! From `Opening` on the acknowledgements to the client are *gated*: none passes what the backup has. So the client itself still
 //! has every byte that the backup lacks, and will send it again to whoever speaks for the service. This is the output commit of
 //! FT-TCP and of the routers' non-stop routing. A connection that leaves its shadow behind stays gated until the backup has dropped the
@@ -139,6 +142,8 @@ pub enum State {
     Protected,
     /// It is plain TCP, for this reason.
     Unprotected(Counter),
+    /// It is over, and the backup is told so.
+    Ended,
 }
 
 impl State {
@@ -149,6 +154,7 @@ impl State {
             State::Opening => "opening",
             State::Protected => "protected",
             State::Unprotected(_) => "unprotected",
+            State::Ended => "ended",
         }
     }
 }
@@ -379,7 +385,7 @@ impl Connection {
 
     fn gated(&self) -> bool {
         match self.state {
-            State::HalfOpen => false,
+            State::HalfOpen | State::Ended => false,
             State::Opening | State::Protected => !planted(Plant::Gate),
             State::Unprotected(_) => self.waiting_since.is_some(),
         }
@@ -640,6 +646,10 @@ impl Connection {
                 actions.record = Some(Record::Close(self.id, Close::Unprotected));
                 return actions;
             }
+            State::Ended => {
+                actions.record = Some(Record::Close(self.id, Close::Ended));
+                return actions;
+            }
         }
         if progress.rcv_nxt > self.shadow_rcv {
             if let Some(since) = self.waiting_since {
@@ -722,6 +732,11 @@ impl Connection {
     /// Goes on as plain TCP, there being no shadow. What was held back is acknowledged at once.
     pub fn unprotect(&mut self, why: Counter, peer: Peer, now: Instant) -> Actions {
         let mut actions = Actions::default();
+        if self.state == State::Ended {
+            self.waiting_since = None;
+            actions.remove = !self.lingers(now);
+            return actions;
+        }
         if !self.gated() {
             return actions;
         }
@@ -763,14 +778,14 @@ impl Connection {
                 }
             }
             State::Opening | State::Protected => self.leave(WHY, now),
-            State::Unprotected(_) => Actions::default(),
+            State::Unprotected(_) | State::Ended => Actions::default(),
         }
     }
 
     /// This node speaks no longer for the service, and another one carries the connection: what is left of it here, and how that ends.
     /// `None` if there is nothing yet.
     pub fn step_down(&self, now: Instant) -> Option<(Shadow, shadow::Actions)> {
-        (self.state != State::HalfOpen)
+        (!matches!(self.state, State::HalfOpen | State::Ended))
             .then(|| Shadow::left_behind(&self.open(now), self.rcv_nxt, self.snd_nxt, now))
     }
 
@@ -804,6 +819,15 @@ impl Connection {
                     };
                 }
                 State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
+                State::Ended if waited >= CLOSE_TIMEOUT => {
+                    self.waiting_since = None;
+                    return Actions {
+                        count: Some(Counter::EndUnconfirmed),
+                        remove: !self.lingers(now),
+                        ..actions
+                    };
+                }
+                State::Ended => Record::Close(self.id, Close::Ended),
                 _ if waited >= stall => return self.leave(Counter::UnprotectedStalled, now),
                 _ => {
                     actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
@@ -843,30 +867,41 @@ impl Connection {
             Socket::TimeWait => self.has_ended(),
             Socket::Gone => true,
         };
-        if !over || self.owes_last_ack() || self.lingers_until.is_some_and(|at| now < at) {
+        if !over || self.owes() {
             return Actions::default();
         }
-        let told = self.lingers_until.is_some();
-        let lingers = !told && socket == Socket::Gone && self.fin_withheld && self.has_both_fins();
-        if lingers {
-            self.lingers_until = Some(now.after(LINGER));
-            self.check_at = self.lingers_until;
+        let mut actions = Actions::default();
+        if self.gated() {
+            self.state = State::Ended;
+            self.waiting_since = None;
+            self.retry = RETRY;
+            self.wait(now);
+            actions.record = Some(Record::Close(self.id, Close::Ended));
         }
-        Actions {
-            record: (self.gated() && !told).then_some(Record::Close(self.id, Close::Ended)),
-            remove: !lingers,
-            ..Actions::default()
+        if socket == Socket::Gone && self.fin_withheld && self.has_both_fins() {
+            let until = *self.lingers_until.get_or_insert(now.after(LINGER));
+            self.check_at = Some(until).filter(|at| now < *at);
         }
+        actions.remove = self.waiting_since.is_none() && !self.lingers(now);
+        actions
+    }
+
+    /// Whether this stands in for the socket that is gone.
+    fn lingers(&self, now: Instant) -> bool {
+        self.lingers_until.is_some_and(|at| now < at)
     }
 
     fn has_both_fins(&self) -> bool {
         self.client_fin.is_some() && self.server_fin.is_some()
     }
 
-    /// Whether the client has yet to hear that its last bytes and its FIN have arrived, and only we can tell it: the socket may be gone
-    /// when the shadow has them at last. Until then the client's repetitions must not meet a reset.
-    fn owes_last_ack(&self) -> bool {
-        self.gated() && self.has_both_fins() && self.acked < self.rcv_nxt
+    /// Whether the socket may be gone too early: only we can tell the client that its last bytes and its FIN have arrived, so its repetitions must not
+    /// meet a reset; and the copies here are the last of what the shadow lacks.
+    fn owes(&self) -> bool {
+        self.gated()
+            && self.has_both_fins()
+            && self.acked.min(self.shadow_rcv) < self.rcv_nxt
+            && !planted(Plant::Fin)
     }
 
     /// Whether the connection has ended in both directions and both ends know it.
@@ -883,7 +918,7 @@ impl Connection {
 
     /// How far the client may be told that its bytes have arrived.
     fn allowed(&self) -> SeqNumber {
-        if !self.gated() || self.lets_go() {
+        if !self.gated() {
             return self.rcv_nxt;
         }
         let safe = match self.policy() {
@@ -907,18 +942,11 @@ impl Connection {
     /// What the backup is to hear of what the client was told ahead of it.
     fn confide(&mut self) -> Option<Record> {
         let known = self.shadow_rcv.max(self.confided);
-        if self.policy() == Policy::Gated || self.acked <= known || !self.gated() || self.lets_go()
-        {
+        if self.policy() == Policy::Gated || self.acked <= known || !self.gated() {
             return None;
         }
         self.confided = self.acked;
         Some(Record::Acked(self.id, self.acked))
-    }
-
-    /// Whether only the client's FIN is missing at the shadow, and the client has everything: that is let go, as the socket is gone soon.
-    fn lets_go(&self) -> bool {
-        matches!((self.client_fin, self.server_fin), (Some(fin), Some(server))
-            if self.shadow_rcv + 1 >= fin && (self.snd_una >= server || planted(Plant::Fin)))
     }
 
     /// How far the window may open that the stack opens up to `edge`.
@@ -965,7 +993,7 @@ impl Connection {
     fn check(&mut self, now: Instant) {
         let told = self.window.edge();
         let closed = self.edge > told && told.since(self.acked) < WORTH;
-        if self.gated() && (closed || self.rcv_nxt > self.shadow_rcv && !self.lets_go()) {
+        if self.gated() && (closed || self.rcv_nxt > self.shadow_rcv) {
             self.wait(now);
         }
         self.check_end(now);

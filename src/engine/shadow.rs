@@ -692,9 +692,9 @@ impl Shadow {
                 if self.state != State::Doomed {
                     actions = self.abandon(now);
                 }
-                actions.record = Some(Record::Gone(self.id, Gone::Ended));
             }
         }
+        actions.record = Some(Record::Gone(self.id, Gone::Ended));
         actions
     }
 

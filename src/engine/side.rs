@@ -189,15 +189,9 @@ pub fn early(flow: &Flow, segment: &Segment, joined: bool, now: Instant) -> Opti
 /// The answer to a record of the peer about a connection that there is not here.
 pub fn unknown(record: &Record) -> Option<Record> {
     match record {
-        Record::Close(id, Close::Unprotected) | Record::Query(id, _) => {
-            Some(Record::Gone(*id, Gone::Ended))
-        }
+        Record::Close(id, _) | Record::Query(id, _) => Some(Record::Gone(*id, Gone::Ended)),
         Record::Progress(progress) => Some(Record::Close(progress.id, Close::Ended)),
-        Record::Open(_)
-        | Record::Close(_, Close::Ended)
-        | Record::Gone(..)
-        | Record::Missing(..)
-        | Record::Acked(..) => None,
+        Record::Open(_) | Record::Gone(..) | Record::Missing(..) | Record::Acked(..) => None,
     }
 }
 

@@ -727,9 +727,11 @@ fn what_the_stack_drops_is_no_news() {
     ] {
         gated(gate_after(forged), c(0), 600);
     }
-    // A FIN that the stack takes opens the gate when the client has the server's, all bytes before it being safe.
+    // Of a FIN that the stack takes the shadow is to have the copy.
     for heard in [fin, Segment { ack: oldest, ..fin }] {
-        unchanged(gate_after(heard));
+        let mut connection = protected();
+        let actions = connection.on_client(&heard, Peer::Joined, ms(2));
+        assert!(actions.retain);
     }
 }
 
@@ -904,20 +906,100 @@ fn last_ack_is_owed_until_the_shadow_has_every_byte() {
     );
     // The socket is gone; what the client repeats must not meet its reset.
     answered_by_reset(&mut connection, 5);
+    // The FIN is owed as well: were it acknowledged and the shadow never to have it, its server would not hear of the end.
     let actions = connection.on_progress(&progress(5, 1), ms(6));
+    assert_eq!(actions.send, Some(seg(p(1), c(5)).window(501)));
+    assert_eq!(
+        connection.on_socket(Socket::Gone, ms(6)),
+        Actions::default()
+    );
+    let actions = connection.on_progress(&progress(6, 1), ms(7));
     assert_eq!(actions.send, Some(seg(p(1), c(6))));
-    assert!(connection.on_socket(Socket::TimeWait, ms(16)).remove);
+    ends(&mut connection, Socket::TimeWait, 16);
+    confirmed(&mut connection, 17);
+}
+
+/// The kernel has no socket any more, and the backup is told.
+fn ends(connection: &mut Connection, socket: Socket, at: u64) {
+    let over = connection.on_socket(socket, ms(at));
+    assert_eq!(over.record, Some(Record::Close(ID, Close::Ended)));
+    assert!(!over.remove);
+    assert_eq!(connection.state(), State::Ended);
+}
+
+/// The backup has heard of the end.
+fn confirmed(connection: &mut Connection, at: u64) {
+    let over = connection.on_gone(Gone::Ended, ms(at));
+    assert_eq!((over.record, over.remove, over.count), (None, true, None));
+}
+
+#[test]
+fn eager_connection_does_not_end_before_its_shadow_has_every_byte() {
+    let mut connection = eager();
+    connection.on_progress(&progress(0, 0), ms(1));
+    let last = seg(c(0), p(0)).data(5).fin();
+    assert!(connection.on_client(&last, Peer::Joined, ms(2)).retain);
+    connection.on_retained(&last);
+    let (verdict, actions) = connection.on_server(&seg(p(0), c(6)).fin(), ms(3));
+    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(actions.record, Some(Record::Acked(ID, c(6))));
+    connection.on_client(&seg(c(6), p(1)), Peer::Joined, ms(4));
+    // The client and this host are through, but the copy is the last of what the shadow lacks.
+    assert_eq!(
+        connection.on_socket(Socket::Gone, ms(14)),
+        Actions::default()
+    );
+    assert!(connection.retains());
+    let actions = connection.poll(ms(14), STALL_TIMEOUT);
+    assert_eq!(actions.resend, span(0, 6));
+    connection.on_progress(&progress(6, 1), ms(16));
+    ends(&mut connection, Socket::Gone, 26);
+    assert!(!connection.retains());
+    confirmed(&mut connection, 27);
+}
+
+#[test]
+fn end_is_told_until_the_backup_has_heard_of_it() {
+    let ended = || {
+        let mut connection = protected();
+        connection.on_client(&seg(c(0), p(0)).rst(), Peer::Joined, ms(2));
+        assert!(connection.poll(ms(12), STALL_TIMEOUT).check_socket);
+        ends(&mut connection, Socket::Gone, 12);
+        connection
+    };
+    let close = Some(Record::Close(ID, Close::Ended));
+    let mut connection = ended();
+    let mut told = 0;
+    let last = loop {
+        let now = connection.poll_at().unwrap();
+        let actions = connection.poll(now, STALL_TIMEOUT);
+        if actions.remove {
+            break actions;
+        }
+        assert_eq!(actions.record, close);
+        told += 1;
+    };
+    assert_eq!((told, last.count), (6, Some(Counter::EndUnconfirmed)));
+    // A shadow that has not heard of it says so.
+    let mut connection = ended();
+    assert_eq!(
+        connection.on_progress(&progress(0, 0), ms(13)).record,
+        close
+    );
+    // Nor is there anything to say when there is no backup, or this host is none that speaks.
+    assert!(connection.step_down(ms(13)).is_none());
+    let lost = connection.unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(14));
+    assert_eq!((lost.count, lost.remove), (None, true));
 }
 
 #[test]
 fn last_ack_is_said_again_for_the_socket_that_is_gone() {
     let mut connection = last_ack_withheld();
-    connection.on_progress(&progress(5, 1), ms(6));
+    connection.on_progress(&progress(6, 1), ms(6));
     // It crosses what the client repeats.
     answered_by_reset(&mut connection, 7);
-    let over = connection.on_socket(Socket::Gone, ms(16));
-    assert_eq!(over.record, Some(Record::Close(ID, Close::Ended)));
-    assert!(!over.remove);
+    ends(&mut connection, Socket::Gone, 16);
+    assert!(!connection.on_gone(Gone::Ended, ms(17)).remove);
     // Or it was lost.
     for at in [216, 616] {
         let repeated = seg(c(0), p(1)).data(5).fin();
@@ -951,23 +1033,25 @@ fn close_from_both_sides() {
         c(0),
         501,
     );
-    // The client has the server's FIN: nothing is left to lose, and the socket is gone soon.
+    // Nor when the client has the server's FIN. The shadow is sent the client's.
     let actions = connection.on_client(&seg(c(1), p(1)), Peer::Joined, ms(4));
-    assert_eq!(actions.send, Some(seg(p(1), c(1))));
-    // The shadow is asked for the FIN meanwhile.
+    assert_eq!(actions.send, None);
     assert_eq!(connection.poll_at(), Some(ms(7)));
-    assert!(!connection.poll(ms(7), STALL_TIMEOUT).check_socket);
-    assert!(connection.poll(ms(14), STALL_TIMEOUT).check_socket);
+    assert_eq!(connection.poll(ms(7), STALL_TIMEOUT).resend, span(0, 1));
+    let actions = connection.on_progress(&progress(1, 1), ms(8));
+    assert_eq!(actions.send, Some(seg(p(1), c(1))));
+    assert_eq!(connection.poll_at(), Some(ms(18)));
+    assert!(connection.poll(ms(18), STALL_TIMEOUT).check_socket);
     assert_eq!(
         connection.on_socket(Socket::Live, ms(20)),
         Actions::default()
     );
     // Should that acknowledgement be lost, a socket in TIME-WAIT says it again; if there is none, we do.
-    for (socket, remove) in [(Socket::TimeWait, true), (Socket::Gone, false)] {
-        let actions = connection.on_socket(socket, ms(20));
-        let close = Some(Record::Close(ID, Close::Ended));
-        assert_eq!((actions.record, actions.remove), (close, remove));
-    }
+    ends(&mut connection, Socket::TimeWait, 20);
+    let mut actions = connection.on_socket(Socket::Gone, ms(20));
+    assert_eq!((actions.record, actions.remove), (None, false));
+    actions = connection.on_gone(Gone::Ended, ms(21));
+    assert!(!actions.remove);
 }
 
 #[test]
@@ -1054,6 +1138,7 @@ fn names_of_the_states() {
     assert_eq!(half_open().state().name(), "half-open");
     assert_eq!(opening().state().name(), "opening");
     assert_eq!(protected().state().name(), "protected");
+    assert_eq!(State::Ended.name(), "ended");
     let unprotected = State::Unprotected(Counter::UnprotectedMd5);
     assert_eq!(unprotected.name(), "unprotected");
 }

@@ -665,6 +665,7 @@ fn connection_that_ended_ends_the_shadow() {
     let mut shadow = established();
     let actions = shadow.on_close(Close::Ended, ms(5));
     assert_eq!((actions.inject, actions.remove), (None, false));
+    assert_eq!(actions.record, Some(Record::Gone(ID, Gone::Ended)));
     assert_eq!(shadow.state_name(), "ending");
     let (now, actions) = next(&mut shadow);
     assert_eq!((now, actions.check_socket), (ms(15), true));

@@ -32,6 +32,9 @@ fast() { client_counts TCPFastRetrans TCPSlowStartRetrans TCPSpuriousRtxHostQueu
 vain() { client_counts TCPDSACKRecv TCPDSACKOfoRecv; }
 late() { client_counts TCPLossProbes TCPTimeouts; }
 
+# nobody: no connection is left on either host.
+nobody() { ! ip netns exec primary grep -q . /proc/net/sttcp && ! ip netns exec backup grep -q . /proc/net/sttcp; }
+
 impairments=("loss 0.1%" "loss 1%" "loss 5%" "loss 20%" "delay 5ms 4ms reorder 30%" "duplicate 20%")
 # Of a slow kernel other things are asked.
 [[ $SLOW -eq 1 ]] || impairments=("loss 5%" "delay 5ms 4ms reorder 30%")
@@ -78,6 +81,8 @@ for policy in gated eager; do
         [[ $(counter $speaker $name) -eq 0 ]]
         result $? "$policy: no connection lost its protection ($name)"
     done
+    wait_until 10 nobody
+    result $? "$policy: no connection stays, whatever was lost at its end"
     has_state $speaker protected
     result $? "$policy: nobody took over"
 done

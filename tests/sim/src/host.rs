@@ -70,13 +70,13 @@ impl Gate {
             primary::State::Opening | primary::State::Protected if eager => {
                 Gate::Copied(entry.copied(confirmed))
             }
-            primary::State::Unprotected(_) if eager => Gate::Open,
+            primary::State::Unprotected(_) | primary::State::Ended if eager => Gate::Open,
             primary::State::Opening | primary::State::Protected => Gate::Closed,
             primary::State::Unprotected(
                 Counter::UnprotectedStalled | Counter::UnprotectedOpenTimeout,
             ) => Gate::Leaving,
             primary::State::HalfOpen => Gate::Early,
-            primary::State::Unprotected(_) => Gate::Open,
+            primary::State::Unprotected(_) | primary::State::Ended => Gate::Open,
         }
     }
 }
@@ -671,10 +671,24 @@ impl Host {
             self.wake_at(at);
         }
         !actions.check_socket || {
+            let protected = entry.side.retains();
             let actions = entry
                 .side
                 .on_socket(self.socket(&entry.flow), self.instant());
+            if protected && !entry.side.retains() {
+                self.check_ended(&entry.flow);
+            }
             self.carry_out(entry, actions)
+        }
+    }
+
+    /// A protected connection that came to its end does so with every byte, and the FIN, at the backup.
+    fn check_ended(&mut self, flow: &Flow) {
+        let finished = matches!(self.ended.get(&flow.client.port), Some((End::Finished, _)));
+        let (has, of) = (self.facts(flow).confirmed(), self.facts(flow).rcv_nxt());
+        if finished && of.after(has) {
+            let lacks = of.since(has);
+            self.fail_at(flow, format!("forgets it, and the backup lacks {lacks}"));
         }
     }
 

@@ -30,8 +30,8 @@ use sttcp::wire::{Flags, Packet};
 /// So long after the last fault, and after the last byte, every stream must have ended, in us: two stalls, and some timeouts of TCP.
 const PATIENCE: u64 = 60_000_000;
 
-/// So long after the last stream's end no connection may be in a table: TIME-WAIT, and timeouts of sockets that nobody answers.
-const TAIL: u64 = 60_000_000;
+/// So long after the last stream's end no connection may be in a table: TIME-WAIT, timeouts of sockets that nobody answers, and a SYN that came late.
+const TAIL: u64 = 65_000_000;
 
 /// The same for one that cannot go on: the engine's patience, and losses.
 const HOLE_PATIENCE: u64 = 6_000_000;
@@ -397,6 +397,7 @@ impl World {
         let peer = &self.hosts[1 - index];
         let other = peer.facts.get(&port);
         let guessable = peer.alive
+            && peer.joined()
             && peer.entry(port).is_some_and(|entry| {
                 entry
                     .side
@@ -514,7 +515,7 @@ impl World {
                     primary::State::Opening if !goes_on => Some(Excuse::Opening),
                     _ if self.has_hole(index, port) => Some(Excuse::Hole),
                     primary::State::Opening => Some(Excuse::Opening),
-                    primary::State::Protected => None,
+                    primary::State::Protected | primary::State::Ended => None,
                     // What the shadow lacked was not acknowledged before the backup had dropped it.
                     primary::State::Unprotected(why)
                         if goes_on
