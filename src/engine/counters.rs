@@ -159,6 +159,8 @@ counters! {
     TakeoverReset => "takeover_reset",
     /// Of these, connections that the primary had not told of: the client's own segments told enough.
     TakeoverGuessed => "takeover_guessed",
+    /// Clients asked after a takeover where they stand: of their connections there was nothing but the SYN.
+    TakeoverAsked => "takeover_asked",
     /// Connections reset after a takeover: client bytes had been acknowledged that were not here (`ack_policy=eager`).
     TakeoverHoles => "takeover_holes",
     /// Acknowledgements sent at takeover.

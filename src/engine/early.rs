@@ -6,9 +6,13 @@
 //! offered, and every later one, by its acknowledgement, the primary's initial number. The primary has said nothing but the SYN-ACK by then: what
 //! its server says waits for the backup (`primary.rs`). What it agreed to is taken to be what this host's stack agrees to, as the two are set
 //! up alike.
+//!
+//! Of a client that waits for the server's first word there may be nothing but its SYN. After the takeover it is asked: a segment that is not in its
+//! window makes it say where it stands (RFC 9293, section 3.10.7.4), and a client that has no SYN-ACK yet says nothing.
 
 use super::counters::Counter;
 use super::message::Open;
+use super::node::Predecessor;
 use super::primary::ConnectionId;
 use super::seq::SeqNumber;
 use super::shadow::Inbound;
@@ -25,6 +29,19 @@ const HANDSHAKE: Duration = Duration::from_secs(60);
 /// How long a primary may take to tell of a connection, its first word being lost some times: after that it has ended it, or is dead.
 const WORD: Duration = Duration::from_secs(1);
 
+/// How often a client is asked at most, and how long it is waited for each time. Linux answers twice a second at most (`tcp_invalid_ratelimit`).
+const QUESTIONS: u8 = 3;
+const PATIENCE: Duration = Duration::from_millis(600);
+
+/// This host speaks now, and asks the client.
+#[derive(Debug)]
+struct Question {
+    id: ConnectionId,
+    before: Predecessor,
+    asked: u8,
+    until: Instant,
+}
+
 /// A connection that the primary has not told of.
 #[derive(Debug)]
 pub struct Early {
@@ -32,6 +49,7 @@ pub struct Early {
     /// What the SYN said, in the form of the primary's word; its number and clock come with [`Early::answered_at`].
     open: Option<Open>,
     answered_at: Option<Instant>,
+    question: Option<Question>,
 }
 
 impl Early {
@@ -42,6 +60,7 @@ impl Early {
             since: now,
             open: open.flatten(),
             answered_at: None,
+            question: None,
         })
     }
 
@@ -105,13 +124,50 @@ impl Early {
         })
     }
 
-    /// When it is to be forgotten.
-    pub fn expires_at(&self) -> Instant {
-        self.since.after(if self.open.is_some() {
-            HANDSHAKE
-        } else {
-            PENDING
+    /// After a takeover: what to ask the client, if its SYN is all there is of it and not too old.
+    pub fn ask(&mut self, id: ConnectionId, before: Predecessor, now: Instant) -> Option<Segment> {
+        let unknown = self.open.is_some() && self.answered_at.is_none();
+        let young = now.since(self.since) <= before.silence.saturating_add(WORD);
+        (unknown && young).then_some(())?;
+        self.question = Some(Question {
+            id,
+            before,
+            asked: 0,
+            until: now,
+        });
+        self.ask_again(now)
+    }
+
+    /// The same once more, when the time for an answer is over. `None` if it was asked often enough, or is to be forgotten anyway.
+    pub fn ask_again(&mut self, now: Instant) -> Option<Segment> {
+        let question = self.question.as_mut()?;
+        let open = self.open.filter(|_| question.asked < QUESTIONS)?;
+        question.asked = question.asked.saturating_add(1);
+        question.until = now.after(PATIENCE);
+        // Of two numbers half the circle apart one at least is in no window.
+        let far = u32::from(question.asked) << 31;
+        Some(Segment {
+            seq: open.client_isn + far,
+            ack: open.client_isn + 1,
+            flags: Flags::ACK,
+            ..Segment::default()
         })
+    }
+
+    /// What the primary's word would have been, if the client has answered; and what is known of the primary.
+    pub fn answer(&self, now: Instant) -> Option<(Open, Predecessor)> {
+        let question = self.question.as_ref()?;
+        let open = self.guess(question.id, question.before.silence, now)?;
+        Some((open, question.before))
+    }
+
+    /// When it is to be forgotten, or its client to be asked again.
+    pub fn expires_at(&self) -> Instant {
+        match &self.question {
+            Some(question) => question.until,
+            None if self.open.is_some() => self.since.after(HANDSHAKE),
+            None => self.since.after(PENDING),
+        }
     }
 }
 

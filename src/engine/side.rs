@@ -279,7 +279,14 @@ impl Side {
                 let (inbound, actions) = shadow.on_client(segment, now);
                 (inbound, actions.into())
             }
-            Side::Pending(early) => (early.on_client(segment, now), Actions::default()),
+            Side::Pending(early) => {
+                let inbound = early.on_client(segment, now);
+                let actions = match early.answer(now) {
+                    Some((open, before)) => self.go_on(&open, now, before),
+                    None => Actions::default(),
+                };
+                (inbound, actions)
+            }
         }
     }
 
@@ -416,9 +423,15 @@ impl Side {
         Some(match self {
             Side::Primary(connection) => connection.poll(now, stall).into(),
             Side::Shadow(shadow) => shadow.poll(now).into(),
-            Side::Pending(_) => Actions {
-                counts: [Some(Counter::PendingExpired), None],
-                ..Actions::remove()
+            Side::Pending(early) => match early.ask_again(now) {
+                Some(question) => Actions {
+                    send: Some(question),
+                    ..Actions::default()
+                },
+                None => Actions {
+                    counts: [Some(Counter::PendingExpired), None],
+                    ..Actions::remove()
+                },
             },
         })
     }
@@ -478,32 +491,46 @@ impl Side {
         now: Instant,
         before: Predecessor,
     ) -> Actions {
-        let mut syn = None;
-        if let Side::Pending(early) = self {
-            let Some(open) = early.guess(name(), before.silence, now) else {
-                return Actions::remove();
-            };
-            let (shadow, first) = Shadow::guessed(&open, now);
-            *self = Side::Shadow(shadow);
-            syn = Some(first);
+        match self {
+            Side::Primary(_) => Actions::remove(),
+            Side::Shadow(shadow) => {
+                let ready = shadow.is_ready();
+                let actions = Actions::from(shadow.take_over(now, before));
+                let speaks = shadow.is_speaking();
+                let acknowledges = actions.send.filter(|_| speaks);
+                let [count, _] = actions.counts;
+                Actions {
+                    counts: [count, acknowledges.map(|_| Counter::TakeoverAcks)],
+                    flush_held: ready && speaks,
+                    ..actions
+                }
+            }
+            Side::Pending(early) => {
+                let id = name();
+                if let Some(open) = early.guess(id, before.silence, now) {
+                    return self.go_on(&open, now, before);
+                }
+                match early.ask(id, before, now) {
+                    Some(question) => Actions {
+                        counts: [Some(Counter::TakeoverAsked), None],
+                        send: Some(question),
+                        ..Actions::default()
+                    },
+                    None => Actions::remove(),
+                }
+            }
         }
-        let Side::Shadow(shadow) = self else {
-            return Actions::remove();
-        };
-        let ready = shadow.is_ready();
+    }
+
+    /// Goes on with a connection that the primary has not told of, as its client tells.
+    fn go_on(&mut self, open: &Open, now: Instant, before: Predecessor) -> Actions {
+        let (mut shadow, syn) = Shadow::guessed(open, now);
         let actions = Actions::from(shadow.take_over(now, before));
-        let acknowledges = actions.send.filter(|_| shadow.is_speaking());
+        *self = Side::Shadow(shadow);
         let [count, _] = actions.counts;
         Actions {
-            counts: [
-                count,
-                match syn {
-                    Some(_) => Some(Counter::TakeoverGuessed),
-                    None => acknowledges.map(|_| Counter::TakeoverAcks),
-                },
-            ],
-            inject: syn.or(actions.inject),
-            flush_held: ready && shadow.is_speaking(),
+            counts: [count, Some(Counter::TakeoverGuessed)],
+            inject: Some(syn),
             ..actions
         }
     }

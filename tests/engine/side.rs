@@ -224,6 +224,59 @@ fn heard(segments: &[Segment]) -> Side {
 }
 
 #[test]
+fn client_that_waits_for_the_server_is_asked() {
+    let before = Predecessor {
+        silence: Duration::from_millis(300),
+        ..Predecessor::default()
+    };
+    let mut side = heard(&[]);
+    let actions = side.take_over(|| ID, ms(300), before);
+    assert_eq!(actions.counts, [Some(Counter::TakeoverAsked), None]);
+    let asked = actions.send.unwrap();
+    // A client without a SYN-ACK must take it for nothing; any other has one of the two outside its window.
+    assert_eq!((asked.flags, asked.ack), (Flags::ACK, c(0)));
+    assert_eq!(side.poll_at(), Some(ms(900)));
+    let again = side.poll(ms(900), Duration::ZERO).unwrap().send.unwrap();
+    assert_eq!(again.seq.since(asked.seq), i32::MIN);
+    // It says where it stands.
+    let third = seg(c(0), p(0)).timestamps(510, 9000);
+    let (inbound, actions) = side.on_client(&third, Peer::Absent, ms(901));
+    assert_eq!(inbound, Inbound::Queue);
+    assert_eq!(
+        actions.counts,
+        [
+            Some(Counter::TakeoverContinued),
+            Some(Counter::TakeoverGuessed)
+        ]
+    );
+    assert!(actions.inject.unwrap().opens() && side.is_migrated());
+    assert_eq!(side.id(), Some(ID));
+}
+
+#[test]
+fn client_is_not_asked_for_ever() {
+    let mut side = heard(&[]);
+    side.take_over(|| ID, ms(300), Predecessor::default());
+    for at in [900, 1500] {
+        assert!(side.poll(ms(at), Duration::ZERO).unwrap().send.is_some());
+    }
+    let over = side.poll(ms(2100), Duration::ZERO).unwrap();
+    assert!(over.remove && over.send.is_none());
+    // One that has sent what did not come by: the server may have answered that.
+    let mut side = heard(&[]);
+    side.take_over(|| ID, ms(300), Predecessor::default());
+    side.on_client(&seg(c(7), p(0)), Peer::Absent, ms(301));
+    assert!(!side.is_migrated());
+    assert!(side.poll(ms(900), Duration::ZERO).unwrap().remove);
+    // Nor one whose primary would have told of it, had it lived.
+    let mut side = heard(&[]);
+    assert!(
+        side.take_over(|| ID, ms(1001), Predecessor::default())
+            .remove
+    );
+}
+
+#[test]
 fn client_tells_what_a_dead_primary_did_not() {
     let third = seg(c(0), p(0)).timestamps(510, 9000);
     let mut side = heard(&[third, third.data(20)]);
@@ -265,8 +318,7 @@ fn client_tells_what_a_dead_primary_did_not() {
 #[test]
 fn no_guess_without_the_whole_handshake() {
     let third = seg(c(0), p(0)).timestamps(510, 9000);
-    // No third segment; nothing from the beginning on; a server that has spoken; data without a SYN; options that no shadow has.
-    let mut half = heard(&[]);
+    // Nothing from the beginning on; a server that has spoken; data without a SYN; options that no shadow has.
     let mut gap = heard(&[seg(c(5), p(0)).timestamps(510, 9000), third]);
     let mut on = heard(&[third, seg(c(20), p(5)).timestamps(520, 9010)]);
     let mut late = pending();
@@ -276,7 +328,7 @@ fn no_guess_without_the_whole_handshake() {
     });
     let mut other = early(&flow(), &signed, true, ms(0)).unwrap();
     other.on_client(&third, Peer::Joined, ms(1));
-    for side in [&mut half, &mut gap, &mut on, &mut late, &mut other] {
+    for side in [&mut gap, &mut on, &mut late, &mut other] {
         let actions = side.take_over(|| ID, ms(20), Predecessor::default());
         assert!(actions.remove && actions.inject.is_none(), "{side:?}");
     }

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The primary dies when clients have its SYN-ACK and the backup has not heard its word of them: the connections go on all the same, by what the
-# tap has shown; if that was nothing, the clients are reset when they repeat what nobody has acknowledged. Topology: see lib.sh.
+# tap has shown; if that was nothing, the clients are reset when they repeat what nobody has acknowledged. Or it has heard it, and its server has yet
+# to take them. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
 INTERVAL=400
@@ -22,6 +23,8 @@ begins() {
     guessed=$(counter "$silent" takeover_guessed)
     # One command, as the backup counts from now on.
     impair "to-$silent" "$match" loss 0%
+    # shellcheck disable=SC2086 # several words
+    [ -z "${also-}" ] || ip netns exec switch tc filter add dev "to-$silent" parent 1: prio 2 protocol $also classid 1:4
     ip netns exec switch tc qdisc change dev "to-$silent" parent 1:4 netem loss 100%
     client "$TRAFFIC" client "$@" --connections $CONNECTIONS --timeout $((2 * PATIENCE)) \
         --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
@@ -58,6 +61,27 @@ goes_on() {
     ends "$text"
 }
 
+# says_nothing TEXT CLIENT_ARGUMENTS...: the tap shows the SYNs alone, and the clients wait for the server.
+says_nothing() {
+    local text=$1 asked
+    shift
+    asked=$(counter "$silent" takeover_asked)
+    also="ip flower ip_proto tcp tcp_flags 0x10/0x12"
+    begins "$text" "ip flower ip_proto udp dst_port 7077" "$@"
+    also=
+    mend
+    wait_until 15 test -e "$WORK/up"
+    result $? "$text: all go on"
+    [ $(($(counter "$silent" takeover_asked) - asked)) -eq $CONNECTIONS ] && [ $(($(counter "$silent" takeover_guessed) - guessed)) -eq $CONNECTIONS ]
+    result $? "$text: they were asked, and are counted"
+    touch "$WORK/end"
+    wait $pid
+    status=$?
+    [ $status -eq 0 ] || { cat "$WORK/result" "$WORK/errors" && describe; } | sed 's/^/# /'
+    result $status "$text: every byte is right"
+    ends "$text"
+}
+
 # is_reset TEXT CLIENT_ARGUMENTS...
 is_reset() {
     local text=$1
@@ -75,6 +99,49 @@ is_reset() {
     ends "$text"
 }
 
+# is_ready_late TEXT CLIENT_ARGUMENTS...: clients begin while the silent host's server stands still and lets nobody wait for it but those that do. The
+# speaker is cut off between its word of the clients and their shadows' readiness, for which the silent host waits a second.
+is_ready_late() {
+    local text=$1 status=0
+    shift
+    settle || echo "# the pair is not in step"
+    ip netns pids "$silent" | xargs -r kill -9
+    ip netns exec "$silent" sysctl -qw net.core.somaxconn=1
+    serve "$silent"
+    wait_until 10 listening "$silent"
+    ip netns exec "$silent" sysctl -qw net.core.somaxconn=4096
+    ip netns pids "$silent" | xargs -r kill -STOP
+    rm -f "$WORK/up" "$WORK/end"
+    # Whoever comes first fills the queue, and is left behind.
+    client "$TRAFFIC" client echo --to "$(target 4 "$PORT")" --connections 2 --until-file "$WORK/end" >/dev/null 2>&1 &
+    filler=$!
+    client "$TRAFFIC" client greet --to "$(target 4 "$GREET")" --connections 2 --until-file "$WORK/end" >/dev/null 2>&1 &
+    filler+=" $!"
+    wait_until 5 shadowed 4 || status=1
+    client "$TRAFFIC" client "$@" --connections $CONNECTIONS --timeout $((2 * PATIENCE)) \
+        --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
+    pid=$!
+    wait_until 5 opening $CONNECTIONS || status=1
+    ip -n switch link set "to-$speaker" down
+    [ "$(ip netns exec "$silent" grep -c ' opening ' /proc/net/sttcp)" -eq $CONNECTIONS ] && [ ! -e "$WORK/up" ] && [ $status -eq 0 ]
+    result $? "$text: the backup has heard of them, and its server has not taken them"
+    set_control "$silent" takeover 1
+    ip netns pids "$silent" | xargs -r kill -CONT
+    wait_until 15 test -e "$WORK/up"
+    result $? "$text: all go on"
+    touch "$WORK/end"
+    wait $pid
+    status=$?
+    [ $status -eq 0 ] || { cat "$WORK/result" "$WORK/errors" && describe; } | sed 's/^/# /'
+    result $status "$text: every byte is right"
+    # shellcheck disable=SC2086 # two of them
+    wait $filler
+    rejoin
+    result $? "$text: the pair is in step again"
+}
+# shadowed NUMBER
+shadowed() { [ "$(ip netns exec "$silent" grep -c ' shadow ' /proc/net/sttcp)" -ge "$1" ]; }
+
 for host in primary backup; do
     set_control $host heartbeat_misses 8
     set_control $host backup_stall_ms $((20000 * SLOW))
@@ -85,7 +152,10 @@ for policy in gated eager; do
         goes_on "$policy: IPv$version, the client speaks first" echo --to "$(target $version)"
         goes_on "$policy: IPv$version, the server speaks first" greet --to "$(target $version $GREET)"
     done
+    says_nothing "$policy: the tap shows the SYNs alone" greet --to "$(target 4 "$GREET")"
     is_reset "$policy: the tap shows nothing" echo --to "$(target 4)"
+    is_ready_late "$policy: late, the client speaks first" echo --to "$(target 4)"
+    is_ready_late "$policy: late, the server speaks first" greet --to "$(target 4 "$GREET")"
 done
 for host in primary backup; do
     echo "# $host: $(ip netns exec $host grep -v ' 0$' /proc/net/sttcp_stat | tr '\n' ' ')"

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The tap loses, repeats and reorders frames, and the backup fetches from the primary what it missed; the backup's server stands still; the backup is far
-# away. Topology: see lib.sh.
+# away. Downloads and uploads are of BYTES (4M unless told). Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
 # No takeover is meant to happen but by a cut, however much is lost.
 INTERVAL=400
+BYTES=${BYTES:-4M}
 begin
 
 # moved COUNTER: it is more than when last asked.
@@ -53,21 +54,24 @@ for policy in gated eager; do
     else
         echo "# $policy: no loss: the client repeated $fast segments fast and $vain in vain"
     fi
+    fast=$(fast) vain=$(vain) late=$(late)
     for netem in "${impairments[@]}"; do
         # shellcheck disable=SC2086 # several words
         tap $netem
         goes "$policy: tap: $netem: echo" client echo --to "$(target 4)" --count 100
         goes "$policy: tap: $netem: interactive" client ask --to "$(target 6)" --count 50
-        goes "$policy: tap: $netem: download" client get --to "$(target 4)" --bytes 4M
-        goes "$policy: tap: $netem: upload" client put --to "$(target 6)" --bytes 4M
+        goes "$policy: tap: $netem: download" client get --to "$(target 4)" --bytes "$BYTES"
+        goes "$policy: tap: $netem: upload" client put --to "$(target 6)" --bytes "$BYTES"
     done
+    fast=$(($(fast) - fast)) vain=$(($(vain) - vain)) late=$(($(late) - late))
+    echo "# $policy: while the tap lost, the client repeated $fast segments fast, $vain in vain, and $late after long silences"
     for host in primary backup; do set_control $host heartbeat_misses 20; done
     for what in channel tap_and_channel; do
         $what loss 20%
         goes "$policy: $what: loss 20%: echo" client echo --to "$(target 4)" --count 100
         goes "$policy: $what: loss 20%: small connections" client echo --to "$(target 6)" --connections 4 --count 10
-        goes "$policy: $what: loss 20%: download" client get --to "$(target 4)" --bytes 4M
-        goes "$policy: $what: loss 20%: upload" client put --to "$(target 6)" --bytes 4M
+        goes "$policy: $what: loss 20%: download" client get --to "$(target 4)" --bytes "$BYTES"
+        goes "$policy: $what: loss 20%: upload" client put --to "$(target 6)" --bytes "$BYTES"
         mend
     done
     for host in primary backup; do set_control $host heartbeat_misses 3; done
