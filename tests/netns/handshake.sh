@@ -99,17 +99,20 @@ is_reset() {
     ends "$text"
 }
 
+# restart HOST BACKLOG: its server anew, where so many may wait to be taken, and one more.
+restart() {
+    ip netns pids "$1" | xargs -r kill -9
+    ip netns exec "$1" sysctl -qw "net.core.somaxconn=$2"
+    serve "$1"
+    wait_until 10 listening "$1"
+}
 # is_ready_late TEXT CLIENT_ARGUMENTS...: clients begin while the silent host's server stands still and lets nobody wait for it but those that do. The
 # speaker is cut off between its word of the clients and their shadows' readiness, for which the silent host waits a second.
 is_ready_late() {
     local text=$1 status=0
     shift
     settle || echo "# the pair is not in step"
-    ip netns pids "$silent" | xargs -r kill -9
-    ip netns exec "$silent" sysctl -qw net.core.somaxconn=1
-    serve "$silent"
-    wait_until 10 listening "$silent"
-    ip netns exec "$silent" sysctl -qw net.core.somaxconn=4096
+    restart "$silent" 1
     ip netns pids "$silent" | xargs -r kill -STOP
     rm -f "$WORK/up" "$WORK/end"
     # Whoever comes first fills the queue, and is left behind.
@@ -136,6 +139,7 @@ is_ready_late() {
     result $status "$text: every byte is right"
     # shellcheck disable=SC2086 # two of them
     wait $filler
+    restart "$silent" 4096
     rejoin
     result $? "$text: the pair is in step again"
 }
