@@ -861,6 +861,8 @@ impl Shadow {
         match self.state {
             State::Opening | State::Established => {
                 self.speaking = true;
+                // A server that has not taken it so far has all the time for it once more: nobody else serves the client now.
+                self.syn_tries = 1;
                 self.acked = self.reported.0;
                 let patience = REPEAT.saturating_add(before.silence);
                 let doubtful = before.eager || self.promised > self.rcv_nxt;

@@ -626,6 +626,26 @@ fn takeover_in_the_middle_of_a_handshake_that_comes_to_nothing() {
 }
 
 #[test]
+fn takeover_late_in_a_handshake_gives_the_server_all_the_time_again() {
+    let tries = |takeover: Option<u64>| {
+        let mut shadow = Shadow::open(&plain_open(), ms(0)).0;
+        let mut tries = 0;
+        loop {
+            let now = shadow.poll_at().unwrap();
+            if takeover.is_some_and(|at| now > ms(at)) && !shadow.is_speaking() {
+                shadow.take_over(now, Predecessor::default());
+            }
+            let actions = shadow.poll(now);
+            if actions.remove {
+                break tries;
+            }
+            tries += 1;
+        }
+    };
+    assert_eq!((tries(None), tries(Some(700))), (4, 3 + 4));
+}
+
+#[test]
 fn window_is_scaled_again() {
     // The primary told the client 7; the shadow's stack chose another.
     for (scale, field, expected) in [

@@ -158,6 +158,8 @@ for policy in gated eager; do
     done
     says_nothing "$policy: the tap shows the SYNs alone" greet --to "$(target 4 "$GREET")"
     is_reset "$policy: the tap shows nothing" echo --to "$(target 4)"
+    # A slow kernel does not get so far in a second.
+    [[ $SLOW -eq 1 ]] || continue
     is_ready_late "$policy: late, the client speaks first" echo --to "$(target 4)"
     is_ready_late "$policy: late, the server speaks first" greet --to "$(target 4 "$GREET")"
 done
