@@ -23,8 +23,11 @@ use core::time::Duration;
 /// How long the local stack may take to answer the SYN before it is injected again.
 const SYN_RETRY: Duration = Duration::from_millis(200);
 
-/// How many SYNs are injected before the shadow is given up.
+/// How many SYNs are injected before a shadow is given up whose client nobody else serves, or for which there is no memory.
 const SYN_TRIES: u8 = 5;
+
+/// And otherwise: half a minute. How long the backup may take is for the primary to say (`backup_stall_ms`), but its word may be lost.
+const SYN_TRIES_OF_A_BACKUP: u8 = 150;
 
 /// How long a shadow may stay without progress after its connection ended.
 const GRACE: Duration = Duration::from_secs(3);
@@ -684,6 +687,8 @@ impl Shadow {
                     if self.state == State::Established {
                         self.state = State::Ending;
                     }
+                    let nearly = SYN_TRIES_OF_A_BACKUP.saturating_sub(SYN_TRIES);
+                    self.syn_tries = self.syn_tries.max(nearly);
                     self.progress_at = now;
                     self.check_at = Some(now.after(CHECK_AFTER));
                 }
@@ -774,7 +779,11 @@ impl Shadow {
         let mut actions = Actions::default();
         match self.state {
             State::Opening if self.check_at.is_some_and(|at| now >= at) => {
-                if self.syn_tries >= SYN_TRIES {
+                let tries = match self.speaking || self.starved {
+                    true => SYN_TRIES,
+                    false => SYN_TRIES_OF_A_BACKUP,
+                };
+                if self.syn_tries >= tries {
                     let why = if self.starved {
                         Gone::NoMemory
                     } else {
@@ -861,7 +870,7 @@ impl Shadow {
         match self.state {
             State::Opening | State::Established => {
                 self.speaking = true;
-                // A server that has not taken it so far has all the time for it once more: nobody else serves the client now.
+                // The server has a second from now on.
                 self.syn_tries = 1;
                 self.acked = self.reported.0;
                 let patience = REPEAT.saturating_add(before.silence);

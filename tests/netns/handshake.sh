@@ -124,11 +124,12 @@ is_ready_late() {
     client "$TRAFFIC" client "$@" --connections $CONNECTIONS --timeout $((2 * PATIENCE)) \
         --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
     pid=$!
-    wait_until 5 opening $CONNECTIONS || status=1
+    # Nothing between seeing them and the takeover that may take long: after a second the silent host gives them up.
+    wait_until 5 heard_of $CONNECTIONS || status=1
     ip -n switch link set "to-$speaker" down
+    set_control "$silent" takeover 1
     [ "$(ip netns exec "$silent" grep -c ' opening ' /proc/net/sttcp)" -eq $CONNECTIONS ] && [ ! -e "$WORK/up" ] && [ $status -eq 0 ]
     result $? "$text: the backup has heard of them, and its server has not taken them"
-    set_control "$silent" takeover 1
     ip netns pids "$silent" | xargs -r kill -CONT
     wait_until 15 test -e "$WORK/up"
     result $? "$text: all go on"
@@ -143,6 +144,8 @@ is_ready_late() {
     rejoin
     result $? "$text: the pair is in step again"
 }
+# heard_of NUMBER: the silent host tries to have so many shadows.
+heard_of() { [ "$(ip netns exec "$silent" grep -c ' opening ' /proc/net/sttcp)" -ge "$1" ]; }
 # shadowed NUMBER
 shadowed() { [ "$(ip netns exec "$silent" grep -c ' shadow ' /proc/net/sttcp)" -ge "$1" ]; }
 
