@@ -60,6 +60,10 @@ const SLOWEST: Duration = Duration::from_millis(100);
 /// How many bytes are sent to the backup at a time.
 const REPAIR: u32 = 16 << 10;
 
+/// How much older than the latest timestamp a segment's may be, in ticks, so that segments that overtake each other are taken (Linux:
+/// `TCP_PAWS_WINDOW`).
+const PAWS_WINDOW: i32 = 1;
+
 /// What a window must open by to be worth telling: about a segment, as in silly window avoidance (RFC 9293, section 3.8.6.2).
 pub(super) const WORTH: i32 = 1460;
 
@@ -506,8 +510,8 @@ impl Connection {
         self.speech == Speech::Free
     }
 
-    /// Whether the segment is none of an earlier time (RFC 7323, section 5.3). The stack drops those, and a copy of one would give the backup bytes
-    /// that the primary has not taken.
+    /// Whether the segment is none of an earlier time (RFC 7323, section 5.3; Linux: `tcp_paws_discard`). The stack drops those, and a copy of one would
+    /// give the backup bytes that the primary has not taken.
     fn is_current(&mut self, segment: &Segment) -> bool {
         let Some(recent) = self.client_clock else {
             return true;
@@ -519,7 +523,7 @@ impl Connection {
         if age < 0 && segment.seq <= self.rcv_nxt {
             self.client_clock = Some(timestamps.tsval);
         }
-        age <= 0
+        age <= PAWS_WINDOW
     }
 
     /// The server's SYN-ACK.

@@ -529,8 +529,9 @@ fn bytes_of_an_earlier_time_are_not_kept() {
     };
     assert!(keeps(0, 510));
     assert!(keeps(0, 510));
-    // The stack drops it (PAWS), whoever sent it.
-    assert!(!keeps(0, 509));
+    // The stack drops it (PAWS), whoever sent it, but for what was overtaken within a tick.
+    assert!(keeps(0, 509));
+    assert!(!keeps(0, 508));
     // What is ahead says nothing of what comes in between.
     assert!(keeps(20, 530));
     assert!(keeps(10, 520));
