@@ -143,6 +143,9 @@ pub struct Shadow {
     syn_tries: u8,
     /// Whether a segment could not be injected for want of memory.
     starved: bool,
+    /// Whether the local stack has taken the third segment of the handshake. Under SYN cookies there is no socket before that, and nobody repeats
+    /// anything for a client that waits for the server's first word.
+    taken: bool,
     /// From the shadow's sequence numbers to the primary's.
     delta: Delta,
     /// From the shadow's timestamp clock to the primary's.
@@ -206,6 +209,7 @@ impl Shadow {
             opened_at: now,
             syn_tries: 1,
             starved: false,
+            taken: false,
             delta: Delta::default(),
             clock_delta: Delta::default(),
             clock: (0, now),
@@ -500,6 +504,7 @@ impl Shadow {
             });
             return (Outbound::Swallow, actions);
         }
+        self.is_taken();
         self.advance(segment.ack, now);
         self.stack_edge = self.right_edge(segment);
         self.edge = self.edge.max(self.stack_edge);
@@ -579,7 +584,7 @@ impl Shadow {
             };
         }
         self.state = State::Established;
-        self.check_at = None;
+        self.check_at = Some(now.after(SYN_RETRY));
         if let Some(doubt) = &mut self.doubt {
             doubt.next = now.after(SETTLE);
         }
@@ -626,8 +631,17 @@ impl Shadow {
         if self.state == State::Opening {
             return None;
         }
+        self.is_taken();
         self.advance(rcv_nxt, now);
         self.report()
+    }
+
+    /// There is a socket.
+    fn is_taken(&mut self) {
+        if !self.taken && self.state == State::Established {
+            self.taken = true;
+            self.check_at = None;
+        }
     }
 
     /// The socket has taken client bytes up to `rcv_nxt`.
@@ -745,7 +759,10 @@ impl Shadow {
     }
 
     /// What the kernel has for this shadow. The primary is told of an untimely end.
-    pub fn on_socket(&self, socket: Socket) -> Actions {
+    pub fn on_socket(&mut self, socket: Socket, now: Instant) -> Actions {
+        if socket == Socket::Gone && !self.taken && self.state == State::Established {
+            return self.knock(now);
+        }
         let over = match socket {
             Socket::Live => false,
             // Once the shadow speaks, the answers of a socket in TIME-WAIT need translation.
@@ -764,6 +781,31 @@ impl Shadow {
         }
     }
 
+    /// The stack did not take the third segment, its accept queue being full: once more.
+    fn knock(&mut self, now: Instant) -> Actions {
+        if self.syn_tries >= self.tries() {
+            return Actions {
+                remove: true,
+                ..self.refuse(Gone::Refused, now)
+            };
+        }
+        self.syn_tries = self.syn_tries.saturating_add(1);
+        self.check_at = Some(now.after(SYN_RETRY));
+        Actions {
+            inject: Some(self.client_segment(Flags::NONE)),
+            count: Some(Counter::HandshakesInjected),
+            ..Actions::default()
+        }
+    }
+
+    /// How often the handshake is tried.
+    fn tries(&self) -> u8 {
+        match self.speaking || self.starved {
+            true => SYN_TRIES,
+            false => SYN_TRIES_OF_A_BACKUP,
+        }
+    }
+
     /// When [`Shadow::poll`] wants to be called, if ever.
     pub fn poll_at(&self) -> Option<Instant> {
         let due = match self.state {
@@ -779,11 +821,7 @@ impl Shadow {
         let mut actions = Actions::default();
         match self.state {
             State::Opening if self.check_at.is_some_and(|at| now >= at) => {
-                let tries = match self.speaking || self.starved {
-                    true => SYN_TRIES,
-                    false => SYN_TRIES_OF_A_BACKUP,
-                };
-                if self.syn_tries >= tries {
+                if self.syn_tries >= self.tries() {
                     let why = if self.starved {
                         Gone::NoMemory
                     } else {

@@ -449,7 +449,7 @@ impl Side {
     pub fn on_socket(&mut self, socket: Socket, now: Instant) -> Actions {
         match self {
             Side::Primary(connection) => connection.on_socket(socket, now).into(),
-            Side::Shadow(shadow) => shadow.on_socket(socket).into(),
+            Side::Shadow(shadow) => shadow.on_socket(socket, now).into(),
             Side::Pending(_) => Actions::default(),
         }
     }

@@ -141,7 +141,7 @@ fn handshake() {
     assert_eq!(actions.record, progress(0, 0));
     assert_eq!(actions.count, Some(Counter::ShadowsEstablished));
     assert!(actions.release_queue);
-    assert_eq!(shadow.poll_at(), None);
+    assert_eq!(shadow.poll_at(), Some(ms(201)));
     assert_eq!(shadow.state_name(), "shadow");
 
     // What was injected is in the client's view, and is translated as the client's own.
@@ -632,6 +632,41 @@ fn takeover_in_the_middle_of_a_handshake_that_comes_to_nothing() {
 }
 
 #[test]
+fn third_segment_is_repeated_until_there_is_a_socket() {
+    // Under SYN cookies a stack whose accept queue is full forgets it, and the client waits for the server's first word.
+    let cookies = || {
+        let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+        shadow.on_output(&syn_ack(SHADOW), ms(0));
+        shadow
+    };
+    let third = Some(seg(c(0), p(0)).window(64240));
+    let mut shadow = cookies();
+    for at in [200, 400] {
+        let (now, actions) = next(&mut shadow);
+        assert_eq!((now, actions.check_socket), (ms(at), true));
+        let actions = shadow.on_socket(Socket::Gone, now);
+        assert_eq!((actions.inject, actions.remove), (third, false));
+    }
+    // There it is, and its end is an end.
+    shadow.on_delivered(c(0), ms(500));
+    assert_eq!(shadow.poll_at(), None);
+    assert!(shadow.on_socket(Socket::Gone, ms(600)).remove);
+    // A client that nobody else serves does not wait for ever.
+    let mut shadow = cookies();
+    shadow.take_over(ms(1), Predecessor::default());
+    let reset = loop {
+        let (now, actions) = next(&mut shadow);
+        assert!(actions.check_socket);
+        let actions = shadow.on_socket(Socket::Gone, now);
+        if actions.remove {
+            assert!(now <= ms(1000));
+            break actions.send.unwrap();
+        }
+    };
+    assert!(reset.flags.contains(Flags::RST));
+}
+
+#[test]
 fn server_has_a_second_from_the_takeover_on() {
     let tries = |takeover: Option<u64>| {
         let mut shadow = Shadow::open(&plain_open(), ms(0)).0;
@@ -701,7 +736,7 @@ fn connection_that_ended_ends_the_shadow() {
     assert_eq!(actions.count, Some(Counter::ShadowsOverdue));
     assert!(actions.inject.unwrap().flags.contains(Flags::RST));
     assert_eq!(shadow.state_name(), "doomed");
-    let gone = shadow.on_socket(Socket::Gone);
+    let gone = shadow.on_socket(Socket::Gone, ms(20));
     assert_eq!((gone.record, gone.remove), (None, true));
 }
 
@@ -783,6 +818,7 @@ fn primarys_word_means_nothing_after_the_takeover() {
 #[test]
 fn reset_of_the_client_is_for_the_stack_to_judge() {
     let mut shadow = established();
+    shadow.on_delivered(c(0), ms(1));
     let reset = Segment {
         flags: Flags::RST,
         ..seg(c(0), p(0))
@@ -793,7 +829,7 @@ fn reset_of_the_client_is_for_the_stack_to_judge() {
     assert_eq!((now, actions.check_socket), (ms(15), true));
     // The stack did believe it.
     let gone = Some(Record::Gone(ID, Gone::Ended));
-    let actions = shadow.on_socket(Socket::Gone);
+    let actions = shadow.on_socket(Socket::Gone, ms(20));
     assert_eq!((actions.record, actions.remove), (gone, true));
     assert_eq!(actions.count, Some(Counter::ShadowsFinished));
 }
@@ -811,12 +847,13 @@ fn reset_of_the_shadow_does_not_leave_the_host() {
 
 #[test]
 fn end_of_a_migrated_connection_is_no_news_for_the_peer() {
-    let shadow = speaking();
-    let actions = shadow.on_socket(Socket::Gone);
+    let mut shadow = speaking();
+    shadow.on_delivered(c(0), ms(2));
+    let actions = shadow.on_socket(Socket::Gone, ms(20));
     assert_eq!((actions.record, actions.remove), (None, true));
     // Its answers out of TIME-WAIT need translation; those of a silent shadow nobody gets.
-    assert!(!shadow.on_socket(Socket::TimeWait).remove);
-    assert!(established().on_socket(Socket::TimeWait).remove);
+    assert!(!shadow.on_socket(Socket::TimeWait, ms(20)).remove);
+    assert!(established().on_socket(Socket::TimeWait, ms(20)).remove);
 }
 
 #[test]
@@ -848,7 +885,7 @@ fn host_that_steps_down_resets_its_sockets() {
     assert_eq!((outbound, actions.record), (Outbound::Swallow, None));
     let (_, actions) = next(&mut shadow);
     assert_eq!(actions.inject.unwrap().seq, c(50));
-    assert!(shadow.on_socket(Socket::Gone).remove);
+    assert!(shadow.on_socket(Socket::Gone, ms(20)).remove);
 }
 
 #[test]
@@ -1203,6 +1240,7 @@ fn client_that_has_sent_nothing_more_has_no_hole() {
 #[test]
 fn gated_primary_leaves_no_doubt() {
     let mut shadow = established();
+    shadow.on_delivered(c(0), ms(1));
     shadow.on_client(&seg(c(500), p(0)).data(100), ms(1));
     shadow.take_over(ms(10), Predecessor::default());
     assert_eq!(shadow.poll_at(), None);
