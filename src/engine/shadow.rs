@@ -603,6 +603,8 @@ impl Shadow {
             };
             return (Outbound::Swallow, refused);
         }
+        // Also one that answers a third segment said again: there is nothing to wait for.
+        self.is_taken();
         self.check_at = Some(now.after(CHECK_AFTER));
         let outbound = if self.speaking && self.state == State::Established {
             Outbound::Send(self.outward(segment))
@@ -636,7 +638,7 @@ impl Shadow {
         self.report()
     }
 
-    /// There is a socket.
+    /// There is a socket, or there will be none.
     fn is_taken(&mut self) {
         if !self.taken && self.state == State::Established {
             self.taken = true;

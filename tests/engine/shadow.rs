@@ -651,6 +651,16 @@ fn third_segment_is_repeated_until_there_is_a_socket() {
     shadow.on_delivered(c(0), ms(500));
     assert_eq!(shadow.poll_at(), None);
     assert!(shadow.on_socket(Socket::Gone, ms(600)).remove);
+    // A stack that resets what it knows nothing of is not asked again.
+    let mut shadow = cookies();
+    let (now, _) = next(&mut shadow);
+    shadow.on_socket(Socket::Gone, now);
+    shadow.on_output(&seg(s(0), c(0)).rst(), now);
+    let (now, actions) = next(&mut shadow);
+    assert_eq!((now, actions.check_socket), (ms(210), true));
+    let over = shadow.on_socket(Socket::Gone, now);
+    let gone = Some(Record::Gone(ID, Gone::Ended));
+    assert_eq!((over.record, over.remove, over.inject), (gone, true, None));
     // A client that nobody else serves does not wait for ever.
     let mut shadow = cookies();
     shadow.take_over(ms(1), Predecessor::default());
