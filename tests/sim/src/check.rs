@@ -41,6 +41,8 @@ pub struct Facts {
     /// Client bytes, and whether its FIN, that it has taken.
     pub taken: u32,
     pub fin: bool,
+    /// Whether a reset of the client came in.
+    pub reset: bool,
     /// What it has acknowledged, and the right edge of its window.
     pub acked: SeqNumber,
     pub edge: SeqNumber,
@@ -107,6 +109,7 @@ impl Facts {
 
     /// The stack takes a segment of the client.
     pub fn take(&mut self, segment: &Segment) {
+        self.reset |= segment.flags.contains(Flags::RST);
         if segment.flags.contains(Flags::SYN) {
             self.isn = segment.seq;
         } else if segment.flags.contains(Flags::ACK) && !segment.ack.after(self.snd_nxt) {
