@@ -871,7 +871,8 @@ impl Shadow {
             return Actions::default();
         };
         doubt.settled = true;
-        let moved = self.rcv_nxt > doubt.from;
+        // A server that has yet to take the connection lacks what waits for it, and that is no hole.
+        let moved = self.rcv_nxt > doubt.from || !self.taken;
         if moved {
             doubt.from = self.rcv_nxt;
             doubt.since = now;

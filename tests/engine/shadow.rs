@@ -677,6 +677,23 @@ fn third_segment_is_repeated_until_there_is_a_socket() {
 }
 
 #[test]
+fn what_waits_for_a_server_is_no_hole() {
+    let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
+    shadow.take_over(ms(1), silent(0));
+    // The stack does not take the third segment, nor what comes after it, before its SYN-ACK is due again.
+    shadow.on_output(&syn_ack(SHADOW), ms(2));
+    shadow.on_client(&seg(c(0), p(0)).data(100), ms(3));
+    while shadow.poll_at().is_some_and(|at| at < ms(3000)) {
+        let (now, actions) = next(&mut shadow);
+        assert_eq!((actions.count, actions.remove), (None, false), "{now:?}");
+        shadow.on_socket(Socket::Live, now);
+    }
+    shadow.on_output(&syn_ack(SHADOW), ms(3000));
+    shadow.on_delivered(c(100), ms(3000));
+    assert!(shadow.is_speaking());
+}
+
+#[test]
 fn server_has_a_second_from_the_takeover_on() {
     let tries = |takeover: Option<u64>| {
         let mut shadow = Shadow::open(&plain_open(), ms(0)).0;
