@@ -783,28 +783,31 @@ impl Shadow {
         }
     }
 
-    /// The stack did not take the third segment, its accept queue being full: once more.
+    /// The local stack did not take the SYN, or, its accept queue being full, the third segment: once more, or the shadow is given up.
     fn knock(&mut self, now: Instant) -> Actions {
-        if self.syn_tries >= self.tries() {
+        let tries = match self.speaking || self.starved {
+            true => SYN_TRIES,
+            false => SYN_TRIES_OF_A_BACKUP,
+        };
+        if self.syn_tries >= tries {
+            let why = match self.starved {
+                true => Gone::NoMemory,
+                false => Gone::Refused,
+            };
             return Actions {
                 remove: true,
-                ..self.refuse(Gone::Refused, now)
+                ..self.refuse(why, now)
             };
         }
         self.syn_tries = self.syn_tries.saturating_add(1);
         self.check_at = Some(now.after(SYN_RETRY));
         Actions {
-            inject: Some(self.client_segment(Flags::NONE)),
+            inject: Some(match self.state {
+                State::Opening => self.syn(),
+                _ => self.client_segment(Flags::NONE),
+            }),
             count: Some(Counter::HandshakesInjected),
             ..Actions::default()
-        }
-    }
-
-    /// How often the handshake is tried.
-    fn tries(&self) -> u8 {
-        match self.speaking || self.starved {
-            true => SYN_TRIES,
-            false => SYN_TRIES_OF_A_BACKUP,
         }
     }
 
@@ -823,21 +826,7 @@ impl Shadow {
         let mut actions = Actions::default();
         match self.state {
             State::Opening if self.check_at.is_some_and(|at| now >= at) => {
-                if self.syn_tries >= self.tries() {
-                    let why = if self.starved {
-                        Gone::NoMemory
-                    } else {
-                        Gone::Refused
-                    };
-                    return Actions {
-                        remove: true,
-                        ..self.refuse(why, now)
-                    };
-                }
-                self.syn_tries = self.syn_tries.saturating_add(1);
-                self.check_at = Some(now.after(SYN_RETRY));
-                actions.inject = Some(self.syn());
-                actions.count = Some(Counter::HandshakesInjected);
+                actions = self.knock(now);
             }
             State::Ending if now.since(self.progress_at) >= GRACE => {
                 actions = self.doom(now);

@@ -44,41 +44,41 @@ ends() {
     result $? "$1: the pair is in step again"
 }
 
-# goes_on TEXT CLIENT_ARGUMENTS...
-goes_on() {
-    local text=$1 status
-    shift
-    begins "$text" "ip flower ip_proto udp dst_port 7077" "$@"
+# are_served TEXT: the clients that began hear of their server, and have come to a good end.
+are_served() {
+    local status
     wait_until 15 test -e "$WORK/up"
-    result $? "$text: all go on"
-    [ $(($(counter "$silent" takeover_guessed) - guessed)) -eq $CONNECTIONS ]
-    result $? "$text: they are counted"
+    result $? "$1: all go on"
     touch "$WORK/end"
     wait $pid
     status=$?
     [ $status -eq 0 ] || { cat "$WORK/result" "$WORK/errors" && describe; } | sed 's/^/# /'
-    result $status "$text: every byte is right"
+    result $status "$1: every byte is right"
+}
+# rises_by NUMBER COUNTER BEFORE: on the silent host.
+rises_by() { [ $(($(counter "$silent" "$2") - $3)) -eq "$1" ]; }
+
+# goes_on TEXT CLIENT_ARGUMENTS...
+goes_on() {
+    local text=$1
+    shift
+    begins "$text" "ip flower ip_proto udp dst_port 7077" "$@"
+    are_served "$text"
+    rises_by $CONNECTIONS takeover_guessed "$guessed"
+    result $? "$text: they are counted"
     ends "$text"
 }
 
 # says_nothing TEXT CLIENT_ARGUMENTS...: the tap shows the SYNs alone, and the clients wait for the server.
 says_nothing() {
-    local text=$1 asked
+    local text=$1 asked also="ip flower ip_proto tcp tcp_flags 0x10/0x12"
     shift
     asked=$(counter "$silent" takeover_asked)
-    also="ip flower ip_proto tcp tcp_flags 0x10/0x12"
     begins "$text" "ip flower ip_proto udp dst_port 7077" "$@"
-    also=
     mend
-    wait_until 15 test -e "$WORK/up"
-    result $? "$text: all go on"
-    [ $(($(counter "$silent" takeover_asked) - asked)) -eq $CONNECTIONS ] && [ $(($(counter "$silent" takeover_guessed) - guessed)) -eq $CONNECTIONS ]
+    are_served "$text"
+    rises_by $CONNECTIONS takeover_asked "$asked" && rises_by $CONNECTIONS takeover_guessed "$guessed"
     result $? "$text: they were asked, and are counted"
-    touch "$WORK/end"
-    wait $pid
-    status=$?
-    [ $status -eq 0 ] || { cat "$WORK/result" "$WORK/errors" && describe; } | sed 's/^/# /'
-    result $status "$text: every byte is right"
     ends "$text"
 }
 
@@ -107,7 +107,7 @@ restart() {
     wait_until 10 listening "$1"
 }
 # is_ready_late TEXT CLIENT_ARGUMENTS...: clients begin while the silent host's server stands still and lets nobody wait for it but those that do. The
-# speaker is cut off between its word of the clients and their shadows' readiness, for which the silent host waits a second.
+# speaker is cut off between its word of the clients and their shadows' readiness.
 is_ready_late() {
     local text=$1 status=0
     shift
@@ -124,20 +124,13 @@ is_ready_late() {
     client "$TRAFFIC" client "$@" --connections $CONNECTIONS --timeout $((2 * PATIENCE)) \
         --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>"$WORK/errors" &
     pid=$!
-    # Nothing between seeing them and the takeover that may take long: after a second the silent host gives them up.
     wait_until 5 heard_of $CONNECTIONS || status=1
     ip -n switch link set "to-$speaker" down
     set_control "$silent" takeover 1
     [ "$(ip netns exec "$silent" grep -c ' opening ' /proc/net/sttcp)" -eq $CONNECTIONS ] && [ ! -e "$WORK/up" ] && [ $status -eq 0 ]
     result $? "$text: the backup has heard of them, and its server has not taken them"
     ip netns pids "$silent" | xargs -r kill -CONT
-    wait_until 15 test -e "$WORK/up"
-    result $? "$text: all go on"
-    touch "$WORK/end"
-    wait $pid
-    status=$?
-    [ $status -eq 0 ] || { cat "$WORK/result" "$WORK/errors" && describe; } | sed 's/^/# /'
-    result $status "$text: every byte is right"
+    are_served "$text"
     # shellcheck disable=SC2086 # two of them
     wait $filler
     restart "$silent" 4096
@@ -161,7 +154,7 @@ for policy in gated eager; do
     done
     says_nothing "$policy: the tap shows the SYNs alone" greet --to "$(target 4 "$GREET")"
     is_reset "$policy: the tap shows nothing" echo --to "$(target 4)"
-    # A slow kernel does not get so far in a second.
+    # From the takeover on the server has a second, in which a slow kernel does not get so far.
     [[ $SLOW -eq 1 ]] || continue
     is_ready_late "$policy: late, the client speaks first" echo --to "$(target 4)"
     is_ready_late "$policy: late, the server speaks first" greet --to "$(target 4 "$GREET")"
