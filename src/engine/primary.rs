@@ -738,7 +738,7 @@ impl Connection {
         let mut actions = Actions::default();
         if self.state == State::Ended {
             self.waiting_since = None;
-            actions.remove = !self.lingers(now);
+            actions.remove = self.is_done(now);
             return actions;
         }
         if !self.gated() {
@@ -824,11 +824,10 @@ impl Connection {
                 }
                 State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
                 State::Ended if waited >= CLOSE_TIMEOUT => {
-                    self.waiting_since = None;
+                    const WHY: Counter = Counter::EndUnconfirmed;
                     return Actions {
-                        count: Some(Counter::EndUnconfirmed),
-                        remove: !self.lingers(now),
-                        ..actions
+                        count: Some(WHY),
+                        ..self.unprotect(WHY, Peer::Joined, now)
                     };
                 }
                 State::Ended => Record::Close(self.id, Close::Ended),
@@ -886,13 +885,13 @@ impl Connection {
             let until = *self.lingers_until.get_or_insert(now.after(LINGER));
             self.check_at = Some(until).filter(|at| now < *at);
         }
-        actions.remove = self.waiting_since.is_none() && !self.lingers(now);
+        actions.remove = self.is_done(now);
         actions
     }
 
-    /// Whether this stands in for the socket that is gone.
-    fn lingers(&self, now: Instant) -> bool {
-        self.lingers_until.is_some_and(|at| now < at)
+    /// Whether an ended connection can be dropped: the backup owes no answer, and no client hears from here in place of the socket.
+    fn is_done(&self, now: Instant) -> bool {
+        self.waiting_since.is_none() && self.lingers_until.is_none_or(|at| now >= at)
     }
 
     fn has_both_fins(&self) -> bool {
