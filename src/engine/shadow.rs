@@ -114,7 +114,7 @@ pub struct Actions {
 /// After a takeover: the primary may have acknowledged client bytes that are not here.
 #[derive(Copy, Clone, Debug)]
 struct Doubt {
-    /// What the shadow expected when it was last looked at, and since when.
+    /// What the shadow expected when it was last looked at, and since when it has lacked that.
     from: SeqNumber,
     since: Instant,
     /// Whether what comes in now was sent after the takeover.
@@ -354,7 +354,15 @@ impl Shadow {
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
         let reset = segment.flags.contains(Flags::RST);
-        if segment.flags.contains(Flags::ACK) && !reset && !self.believes(segment) {
+        let speaks = segment.flags.contains(Flags::ACK) && !reset;
+        if let Some(doubt) = self.doubt.as_mut().filter(|_| speaks) {
+            // A client behind a hole may have sent more than there is room for here, and heard more than this host has said.
+            if self.client_nxt <= self.rcv_nxt {
+                doubt.since = now;
+            }
+            self.client_nxt = self.client_nxt.max(segment.end());
+        }
+        if speaks && !self.believes(segment) {
             return (Inbound::Drop(Counter::AcksDoubted), actions);
         }
         if reset {
@@ -378,9 +386,8 @@ impl Shadow {
         if !segment.is_empty() {
             self.client_data_at = Some(now);
         }
-        // The client sends nothing anew that it knows to have arrived. A bare acknowledgement of nothing new may be a keep-alive probe.
-        let says_something = !segment.is_empty() || segment.ack > self.client_ack;
-        if says_something && segment.seq <= self.rcv_nxt {
+        // The client sends nothing anew that it knows to have arrived. A bare acknowledgement may be a keep-alive probe.
+        if !segment.is_empty() && segment.seq <= self.rcv_nxt {
             self.doubt = self
                 .doubt
                 .filter(|doubt| doubt.primary_lives || !doubt.settled);
@@ -879,10 +886,11 @@ impl Shadow {
         if !lacks && now >= doubt.until {
             return Actions::default();
         }
-        doubt.next = now.after(PROBE);
-        if now < doubt.until {
-            doubt.next = doubt.next.min(doubt.until);
-        }
+        let end = match lacks {
+            true => doubt.since.after(doubt.patience),
+            false => doubt.until,
+        };
+        doubt.next = now.after(PROBE).min(end);
         self.doubt = Some(doubt);
         let probe = Segment {
             seq: self.client_ack - 1,
