@@ -41,6 +41,10 @@ pub struct Facts {
     /// Client bytes, and whether its FIN, that it has taken.
     pub taken: u32,
     pub fin: bool,
+    /// When that was more than before, or this host began to speak, in us.
+    pub moved_at: u64,
+    /// How long that had been when the connection was given up for a hole.
+    pub gave_up_after: Option<u64>,
     /// Whether a reset of the client came in.
     pub reset: bool,
     /// What it has acknowledged, and the right edge of its window.

@@ -51,7 +51,8 @@ impl Client {
     /// The host runs at `now`, on this packet if there is one.
     pub fn run(&mut self, now: u64, packet: Option<Vec<u8>>) {
         self.now = now;
-        if let Some(packet) = packet.filter(|packet| self.takes(packet)) {
+        if let Some(mut packet) = packet.filter(|packet| self.takes(packet)) {
+            self.stack.renew(&mut packet);
             self.stack.feed(packet);
         }
         self.poll();

@@ -482,6 +482,9 @@ impl Host {
             let facts = self.facts.entry(port).or_default();
             let news = taken > facts.taken || fin && !facts.fin;
             facts.taken = facts.taken.max(taken);
+            if news {
+                facts.moved_at = self.now;
+            }
             facts.fin |= fin;
             let rcv_nxt = facts.rcv_nxt();
             if !news || self.speaks {
@@ -629,6 +632,10 @@ impl Host {
 
     fn carry_out(&mut self, entry: &mut Entry, actions: Actions) -> bool {
         for counter in actions.counts.into_iter().flatten() {
+            if counter == Counter::TakeoverHoles {
+                let facts = self.facts.entry(entry.flow.client.port).or_default();
+                facts.gave_up_after = Some(self.now - facts.moved_at);
+            }
             self.count(counter);
         }
         if let Some(record) = &actions.record {
@@ -787,6 +794,9 @@ impl Host {
     fn take_over(&mut self, silence: Duration) {
         self.speaks = true;
         self.peer = Peer::Absent;
+        for facts in self.facts.values_mut() {
+            facts.moved_at = self.now;
+        }
         self.send(Datagram::Heartbeat, &[]);
         let before = self.engine.predecessor(silence);
         self.retain(|host, entry| {

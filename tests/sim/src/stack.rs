@@ -12,6 +12,8 @@
 //! - When it begins to send again, its bare acknowledgements go back too, and lie before the window of who has the bytes. They carry the end of what was sent
 //!   (RFC 9293, section 3.10.7.4).
 //! - A listening socket takes a reset without ACK for its own. Resets are given one.
+//! - It drops whatever comes with an old acknowledgement. Linux answers a probe (tcp_validate_incoming), and takes bytes (tcp_ack), so the client is
+//!   given the last one with these.
 //! - It leaves no room for timestamps in full segments. Its MTU is a large one, and the other side is told another MSS.
 
 use crate::check::Order;
@@ -24,6 +26,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use sttcp::emit::{emit, MAX_PACKET};
+use sttcp::rewrite::{Checksum, Rewrite};
 use sttcp::seq::SeqNumber;
 use sttcp::wire::{Endpoint, Flags, Packet, Segment};
 
@@ -221,6 +224,28 @@ impl Stack {
     /// The timestamp clock, in ms.
     pub fn clock(&self, now: u64) -> u32 {
         self.nature.clock.wrapping_add((now / 1000) as u32)
+    }
+
+    /// Gives a packet that says something the last acknowledgement, should it come with an older one.
+    pub fn renew(&self, packet: &mut [u8]) {
+        let Ok(parsed) = Packet::parse(packet, packet.len()) else {
+            return;
+        };
+        let (segment, ports) = (
+            parsed.segment,
+            (parsed.destination.port, parsed.source.port),
+        );
+        let Some(line) = self.lines.get(&ports) else {
+            return;
+        };
+        let says_something = !segment.is_empty() || line.rcv_nxt.after(segment.seq);
+        if says_something && line.una.after(segment.ack) && !segment.flags.contains(Flags::RST) {
+            let change = Rewrite {
+                ack: Some(line.una),
+                ..Rewrite::default()
+            };
+            change.apply(packet, Checksum::Full).unwrap();
+        }
     }
 
     /// Gives the stack a packet.

@@ -36,6 +36,9 @@ const TAIL: u64 = 65_000_000;
 /// The same for one that cannot go on: the engine's patience, and losses.
 const HOLE_PATIENCE: u64 = 6_000_000;
 
+/// So long at least a client may take to repeat what a host lacks that has taken over.
+const REPEAT: u64 = 2_000_000;
+
 /// The client's number among the nodes.
 const CLIENT: usize = 2;
 
@@ -62,6 +65,8 @@ pub enum Excuse {
     Opening,
     /// The primary had acknowledged client bytes that only it had, as it may with `ack_policy=eager`. Such a connection must not hang.
     Hole,
+    /// It looked like such a one: for seconds the network let nothing through of what the client repeated to the backup.
+    Unheard,
     /// The connection was unprotected when its host died.
     Unprotected,
     /// Two hosts spoke at a time: the backup took a silent primary for a dead one.
@@ -544,15 +549,6 @@ impl World {
             && facts(1 - index).is_some_and(|before| before.told_beyond(facts(index)))
     }
 
-    /// Whether whoever speaks has all of a client's bytes. A hole that is the FIN alone is found by a probe that Linux answers (tcp_validate_incoming
-    /// looks at the acknowledgement last) and smoltcp does not: it acknowledges less than the client knows of.
-    fn lacks_fin(&self, at: usize) -> bool {
-        let facts = self.hosts[self.speaker]
-            .facts
-            .get(&(FIRST_PORT + at as u16));
-        facts.is_some_and(|facts| facts.taken == self.schedule.talks[at].client_bytes())
-    }
-
     fn excuse(&self, at: usize) -> Option<Excuse> {
         // What began while two hosts spoke has met both.
         let known = self.goes_on[at] && !self.guessed[at];
@@ -592,7 +588,7 @@ impl World {
                     .is_some_and(|program| program.end.is_none());
                 let patience = match self.excuse(at) {
                     None => PATIENCE,
-                    Some(Excuse::Hole) if !self.lacks_fin(at) => HOLE_PATIENCE,
+                    Some(Excuse::Hole) => HOLE_PATIENCE,
                     Some(_) => u64::MAX,
                 };
                 if open && waited > patience {
@@ -670,11 +666,20 @@ impl World {
                 self.report.finished += 1;
             } else if let Some(excuse) = self.excuse(at) {
                 self.report.lost.push(excuse);
+            } else if self.is_unheard(port) {
+                self.report.lost.push(Excuse::Unheard);
             } else if self.report.failure.is_none() {
                 let (end, heard, of) = (program.end, program.heard, talk.server_bytes());
                 self.fail(format!("connection {at} ended as {end:?} after {heard} of {of} bytes; its server: {served:?}"));
             }
         }
+    }
+
+    /// Whether the host that speaks gave a connection up for a hole, after patience enough.
+    fn is_unheard(&self, port: u16) -> bool {
+        let facts = self.hosts[self.speaker].facts.get(&port);
+        let waited = facts.and_then(|facts| facts.gave_up_after);
+        waited.is_some_and(|waited| waited >= REPEAT)
     }
 
     /// A packet in a line, its numbers counted from the initial ones where those are known.
