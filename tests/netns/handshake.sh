@@ -34,8 +34,11 @@ begins() {
     ip -n switch link set "to-$speaker" down
     [ $status -eq 0 ] && [ ! -e "$WORK/up" ]
     result $? "$text: the backup has not heard of them, and their clients not of the server"
+}
+# takes_over TEXT
+takes_over() {
     wait_until 10 has_state "$silent" solo
-    result $? "$text: the backup takes over"
+    result $? "$1: the backup takes over"
 }
 # ends TEXT: the pair as it was.
 ends() {
@@ -63,6 +66,7 @@ goes_on() {
     local text=$1
     shift
     begins "$text" "ip flower ip_proto udp dst_port 7077" "$@"
+    takes_over "$text"
     are_served "$text"
     rises_by $CONNECTIONS takeover_guessed "$guessed"
     result $? "$text: they are counted"
@@ -75,7 +79,9 @@ says_nothing() {
     shift
     asked=$(counter "$silent" takeover_asked)
     begins "$text" "ip flower ip_proto udp dst_port 7077" "$@"
+    # Of themselves the clients say nothing, but they will answer.
     mend
+    takes_over "$text"
     are_served "$text"
     rises_by $CONNECTIONS takeover_asked "$asked" && rises_by $CONNECTIONS takeover_guessed "$guessed"
     result $? "$text: they were asked, and are counted"
@@ -87,6 +93,7 @@ is_reset() {
     local text=$1
     shift
     begins "$text" "all matchall" "$@"
+    takes_over "$text"
     mend
     wait_until 30 ended $pid
     result $? "$text: no client waits for ever"
