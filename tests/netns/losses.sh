@@ -32,6 +32,18 @@ client_counts() {
 fast() { client_counts TCPFastRetrans TCPSlowStartRetrans TCPSpuriousRtxHostQueues; }
 vain() { client_counts TCPDSACKRecv TCPDSACKOfoRecv; }
 late() { client_counts TCPLossProbes TCPTimeouts; }
+# repeats WHEN: a comment, what the client has repeated since last asked, counter by counter.
+declare -A repeated=()
+repeats() {
+    local name now
+    printf '# %s: the client:' "$1"
+    for name in TCPFastRetrans TCPSlowStartRetrans TCPSpuriousRtxHostQueues TCPDSACKRecv TCPDSACKOfoRecv TCPLossProbes TCPTimeouts; do
+        now=$(client_counts $name)
+        printf ' %s %s' $name $((now - ${repeated[$name]:-0}))
+        repeated[$name]=$now
+    done
+    echo
+}
 
 # nobody: no connection is left on either host.
 nobody() { ! ip netns exec primary grep -q . /proc/net/sttcp && ! ip netns exec backup grep -q . /proc/net/sttcp; }
@@ -51,10 +63,8 @@ for policy in gated eager; do
         result $? "$policy: no loss: the client repeats nothing fast ($fast)"
         [[ $vain -le $late ]]
         result $? "$policy: no loss: nor in vain, but for long silences of a busy machine ($vain, $late)"
-    else
-        echo "# $policy: no loss: the client repeated $fast segments fast and $vain in vain"
     fi
-    fast=$(fast) vain=$(vain) late=$(late)
+    repeats "$policy: no loss"
     for netem in "${impairments[@]}"; do
         # shellcheck disable=SC2086 # several words
         tap $netem
@@ -62,9 +72,8 @@ for policy in gated eager; do
         goes "$policy: tap: $netem: interactive" client ask --to "$(target 6)" --count 50
         goes "$policy: tap: $netem: download" client get --to "$(target 4)" --bytes "$BYTES"
         goes "$policy: tap: $netem: upload" client put --to "$(target 6)" --bytes "$BYTES"
+        repeats "$policy: tap: $netem"
     done
-    fast=$(($(fast) - fast)) vain=$(($(vain) - vain)) late=$(($(late) - late))
-    echo "# $policy: while the tap lost, the client repeated $fast segments fast, $vain in vain, and $late after long silences"
     for host in primary backup; do set_control $host heartbeat_misses 20; done
     for what in channel tap_and_channel; do
         $what loss 20%
