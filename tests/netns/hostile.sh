@@ -10,6 +10,8 @@
 # No takeover is meant to happen before the end, however busy the machine is.
 INTERVAL=${INTERVAL:-500}
 HOSTILE=${HOSTILE:-15000}
+# How long a stream pauses after each transaction, in ms: enough that the machine is busy with the frames and not with the streams.
+PAUSE=${PAUSE:-50}
 GROUP=03:00:00:00:00:64
 begin
 
@@ -29,10 +31,9 @@ all_up() {
         [ -e "$WORK/up.$name" ] || return
     done
 }
-# open_streams NAME TARGET4 TARGET6: twelve of them; `live` is their ends then, as arguments. They pause, or an emulated machine would be busy with
-# them and not with the frames.
+# open_streams NAME TARGET4 TARGET6: twelve of them; `live` is their ends then, as arguments.
 open_streams() {
-    local version target pause=$((50 * SLOW))
+    local version target pause=$((PAUSE * SLOW))
     streams=()
     rm -f "$WORK"/up.* "$WORK/end"
     for version in 4 6; do
