@@ -73,7 +73,8 @@ watched() {
     fi
 }
 
-# Redis on both hosts, at port 6379 of the service address and at a socket beside it. The paths are of one length, as CONFIG GET tells them.
+# Redis on both hosts, at port 6379 of the service address and at a socket beside it. The paths are of one length, as CONFIG GET tells them; each
+# has a directory of its own, as it saves there.
 REDIS=6379
 redis_up() {
     local host
@@ -84,8 +85,9 @@ redis_up() {
     wait_until 20 listens primary $REDIS && wait_until 20 listens backup $REDIS
 }
 redis_start() {
+    mkdir -p "$WORK/redis.d.${1:0:1}"
     ip netns exec "$1" redis-server --port $REDIS --bind "$VIP4" "$VIP6" --unixsocket "$WORK/redis.${1:0:1}" --protected-mode no --save '' \
-        --enable-debug-command yes --enable-protected-configs yes --dir "$WORK" >"$WORK/redis.log.${1:0:1}" 2>&1 &
+        --enable-debug-command yes --enable-protected-configs yes --dir "$WORK/redis.d.${1:0:1}" >"$WORK/redis.log.${1:0:1}" 2>&1 &
 }
 # redis HOST COMMAND...: beside the service.
 redis() { redis-cli -s "$WORK/redis.${1:0:1}" "${@:2}"; }
