@@ -335,8 +335,10 @@ impl World {
         }
         self.alive[host] = true;
         self.frozen[host] = false;
-        // A second primary, and be it by mistake, has the clients' addresses but not their connections.
-        self.split |= primary && self.alive[1 - host] && self.hosts[1 - host].speaks;
+        // A primary that begins in the middle, and be it by mistake, has the clients' addresses but not their connections.
+        let other = &self.hosts[1 - host];
+        let begun = self.clients.iter().any(|it| it.state == Stack::Open);
+        self.split |= primary && self.alive[1 - host] && (other.speaks || begun);
         let role = if primary { Role::Primary } else { Role::Backup };
         self.hosts[host].start(role, 1, TIMING, self.now);
         self.look();
