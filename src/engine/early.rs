@@ -14,7 +14,6 @@ use super::counters::Counter;
 use super::message::Open;
 use super::node::Predecessor;
 use super::primary::ConnectionId;
-use super::seq::SeqNumber;
 use super::shadow::Inbound;
 use super::time::{timestamp_ticks, Instant};
 use super::wire::{Flags, Flow, Segment};
@@ -175,21 +174,8 @@ fn is_data(segment: &Segment) -> bool {
     !segment.is_empty() && !segment.flags.intersects(Flags::SYN | Flags::RST)
 }
 
-/// What a SYN offers, as far as a shadow can agree to it.
+/// What a SYN offers, as far as a shadow can agree to it. ECN is left out, which is always safe: whether the primary agreed to it no later segment tells.
 fn offer(flow: &Flow, syn: &Segment) -> Option<Open> {
-    let options = &syn.options;
-    (!options.md5 && !options.ao).then(|| Open {
-        id: ConnectionId(0),
-        flow: *flow,
-        client_isn: syn.seq,
-        primary_isn: SeqNumber::default(),
-        mss: options.mss.unwrap_or(0),
-        window: syn.window,
-        // The own one becomes known with the own SYN-ACK.
-        window_scale: options.window_scale.map(|scale| (scale.min(14), 0)),
-        sack: options.sack_permitted,
-        // To leave it out is always safe.
-        ecn: false,
-        timestamps: options.timestamps.map(|timestamps| (timestamps.tsval, 0)),
-    })
+    let open = Open::offered(ConnectionId(0), *flow, syn).ok()?;
+    Some(Open { ecn: false, ..open })
 }

@@ -19,6 +19,7 @@
 //! The body of [`Kind::Records`] is a row of records, each a type byte and that type's fields. That of [`Kind::Bytes`] is a connection's name
 //! (8 bytes), a sequence number (4), flags (1), and a client's bytes from there on. The other bodies are empty.
 
+use super::counters::Counter;
 use super::node::Role;
 use super::primary::ConnectionId;
 use super::seq::SeqNumber;
@@ -182,6 +183,47 @@ pub struct Open {
     pub ecn: bool,
     /// If timestamps were agreed on: the client's TSval in its SYN, and the primary's timestamp clock when this was sent.
     pub timestamps: Option<(u32, u32)>,
+}
+
+impl Open {
+    /// What a SYN offers; the primary's part is to be filled in. `Err` is why such a connection cannot be protected.
+    pub fn offered(id: ConnectionId, flow: Flow, syn: &Segment) -> Result<Self, Counter> {
+        let options = &syn.options;
+        if options.md5 {
+            return Err(Counter::UnprotectedMd5);
+        }
+        if options.ao {
+            return Err(Counter::UnprotectedAo);
+        }
+        Ok(Self {
+            id,
+            flow,
+            client_isn: syn.seq,
+            primary_isn: SeqNumber::default(),
+            mss: options.mss.unwrap_or(0),
+            window: syn.window,
+            window_scale: options.window_scale.map(|scale| (scale.min(14), 0)),
+            sack: options.sack_permitted,
+            ecn: syn.flags.contains(Flags::ECE) && syn.flags.contains(Flags::CWR),
+            timestamps: options.timestamps.map(|timestamps| (timestamps.tsval, 0)),
+        })
+    }
+
+    /// What the SYN-ACK agrees to of that.
+    pub fn agree(&mut self, syn_ack: &Segment) {
+        let options = &syn_ack.options;
+        self.primary_isn = syn_ack.seq;
+        self.window_scale = self
+            .window_scale
+            .zip(options.window_scale)
+            .map(|((client, _), primary)| (client, primary.min(14)));
+        self.sack &= options.sack_permitted;
+        self.ecn &= syn_ack.flags.contains(Flags::ECE);
+        self.timestamps = self
+            .timestamps
+            .zip(options.timestamps)
+            .map(|((client, _), primary)| (client, primary.tsval));
+    }
 }
 
 /// Why the primary closes a shadow.

@@ -229,26 +229,11 @@ pub struct Actions {
 /// A connection of a protected service, seen from the primary.
 #[derive(Debug)]
 pub struct Connection {
-    id: ConnectionId,
-    flow: Flow,
     state: State,
     speech: Speech,
     terms: Terms,
-    /// The client's side of the handshake.
-    client_isn: SeqNumber,
-    client_window: u16,
-    client_mss: u16,
-    client_scale: Option<u8>,
-    client_sack: bool,
-    client_ecn: bool,
-    client_tsval: Option<u32>,
-    /// The primary's side of it.
-    primary_isn: SeqNumber,
-    scale: Option<(u8, u8)>,
-    sack: bool,
-    ecn: bool,
-    /// (client's TSval in the SYN, ours in the SYN-ACK).
-    timestamps: Option<(u32, u32)>,
+    /// Its name and addresses, and what the handshake has agreed to so far; the primary's clock as its SYN-ACK showed it.
+    open: Open,
     syn_ack_at: Option<Instant>,
     /// What the stack has acknowledged.
     rcv_nxt: SeqNumber,
@@ -304,31 +289,12 @@ impl Connection {
         terms: Terms,
         now: Instant,
     ) -> Result<Self, Counter> {
-        if syn.options.md5 {
-            return Err(Counter::UnprotectedMd5);
-        }
-        if syn.options.ao {
-            return Err(Counter::UnprotectedAo);
-        }
         let next = syn.seq + 1;
         Ok(Self {
-            id,
-            flow,
             state: State::HalfOpen,
             speech: Speech::Free,
             terms,
-            client_isn: syn.seq,
-            client_window: syn.window,
-            client_mss: syn.options.mss.unwrap_or(0),
-            client_scale: syn.options.window_scale.map(|scale| scale.min(14)),
-            client_sack: syn.options.sack_permitted,
-            client_ecn: syn.flags.contains(Flags::ECE) && syn.flags.contains(Flags::CWR),
-            client_tsval: syn.options.timestamps.map(|ts| ts.tsval),
-            primary_isn: SeqNumber::default(),
-            scale: None,
-            sack: false,
-            ecn: false,
-            timestamps: None,
+            open: Open::offered(id, flow, syn)?,
             syn_ack_at: None,
             rcv_nxt: next,
             acked: next,
@@ -364,7 +330,7 @@ impl Connection {
 
     /// The connection's name.
     pub fn id(&self) -> ConnectionId {
-        self.id
+        self.open.id
     }
 
     /// Where it stands.
@@ -414,7 +380,7 @@ impl Connection {
         }
         if self.state == State::HalfOpen {
             // The third segment of the handshake, or data in its stead.
-            if self.syn_ack_at.is_none() || segment.ack != self.primary_isn + 1 {
+            if self.syn_ack_at.is_none() || segment.ack != self.open.primary_isn + 1 {
                 return actions;
             }
             if peer == Peer::Joined {
@@ -450,7 +416,7 @@ impl Connection {
     /// Whether the stack takes in what a segment says (RFC 9293, section 3.10.7.4; Linux: `tcp_sequence`, `tcp_ack`). What it drops is no
     /// news: anyone who knows the endpoints can say it.
     fn is_acceptable(&self, segment: &Segment) -> bool {
-        let oldest = self.snd_una - widest(self.scale.map_or(0, |(client, _)| client));
+        let oldest = self.snd_una - widest(self.scales().0);
         segment.flags.contains(Flags::ACK)
             && !segment.flags.contains(Flags::SYN)
             && segment.end() >= self.rcv_nxt
@@ -528,30 +494,19 @@ impl Connection {
 
     /// The server's SYN-ACK.
     pub fn on_syn_ack(&mut self, syn_ack: &Segment, now: Instant) {
-        if self.state != State::HalfOpen || syn_ack.ack != self.client_isn + 1 {
+        if self.state != State::HalfOpen || syn_ack.ack != self.open.client_isn + 1 {
             return;
         }
-        let options: &Options = &syn_ack.options;
-        self.primary_isn = syn_ack.seq;
+        self.open.agree(syn_ack);
         self.snd_nxt = syn_ack.end();
         self.snd_una = syn_ack.end();
         self.shadow_snd = syn_ack.end();
-        self.scale = match (self.client_scale, options.window_scale) {
-            (Some(client), Some(primary)) => Some((client, primary.min(14))),
-            _ => None,
-        };
-        self.sack = self.client_sack && options.sack_permitted;
-        self.ecn = self.client_ecn && syn_ack.flags.contains(Flags::ECE);
-        self.timestamps = match (self.client_tsval, options.timestamps) {
-            (Some(client), Some(primary)) => Some((client, primary.tsval)),
-            _ => None,
-        };
-        self.client_clock = self.timestamps.map(|(client, _)| client);
-        self.last_timestamps = options.timestamps;
+        self.client_clock = self.open.timestamps.map(|(client, _)| client);
+        self.last_timestamps = syn_ack.options.timestamps;
         self.syn_ack_at = Some(now);
         self.edge = syn_ack.ack + u32::from(syn_ack.window);
         self.shadow_edge = self.edge;
-        self.window = Window::new(self.edge, self.scale.map_or(0, |(_, own)| own));
+        self.window = Window::new(self.edge, self.scales().1);
     }
 
     /// A segment of the server, other than a SYN-ACK, on its way to the client.
@@ -575,7 +530,7 @@ impl Connection {
             self.server_fin = Some(segment.end());
         }
         self.last_timestamps = segment.options.timestamps;
-        let edge = segment.ack + (u32::from(segment.window) << self.own_scale());
+        let edge = segment.ack + (u32::from(segment.window) << self.scales().1);
         let opens = edge > self.edge;
         self.edge = self.edge.max(edge);
         if !segment.is_empty() && self.is_mute(now) {
@@ -647,11 +602,11 @@ impl Connection {
             State::Protected => {}
             State::HalfOpen => return actions,
             State::Unprotected(_) => {
-                actions.record = Some(Record::Close(self.id, Close::Unprotected));
+                actions.record = Some(Record::Close(self.open.id, Close::Unprotected));
                 return actions;
             }
             State::Ended => {
-                actions.record = Some(Record::Close(self.id, Close::Ended));
+                actions.record = Some(Record::Close(self.open.id, Close::Ended));
                 return actions;
             }
         }
@@ -764,7 +719,7 @@ impl Connection {
         self.retry = RETRY;
         self.wait(now);
         Actions {
-            record: Some(Record::Close(self.id, Close::Unprotected)),
+            record: Some(Record::Close(self.open.id, Close::Unprotected)),
             count: Some(why),
             ..Actions::default()
         }
@@ -822,7 +777,7 @@ impl Connection {
                         ..self.unprotect(why, Peer::Joined, now)
                     };
                 }
-                State::Unprotected(_) => Record::Close(self.id, Close::Unprotected),
+                State::Unprotected(_) => Record::Close(self.open.id, Close::Unprotected),
                 State::Ended if waited >= CLOSE_TIMEOUT => {
                     const WHY: Counter = Counter::EndUnconfirmed;
                     return Actions {
@@ -830,12 +785,12 @@ impl Connection {
                         ..self.unprotect(WHY, Peer::Joined, now)
                     };
                 }
-                State::Ended => Record::Close(self.id, Close::Ended),
+                State::Ended => Record::Close(self.open.id, Close::Ended),
                 _ if waited >= stall => return self.leave(Counter::UnprotectedStalled, now),
                 _ => {
                     actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
                     actions.count = actions.resend.map(|_| Counter::TailsRepaired);
-                    Record::Query(self.id, self.confided)
+                    Record::Query(self.open.id, self.confided)
                 }
             });
         }
@@ -879,7 +834,7 @@ impl Connection {
             self.waiting_since = None;
             self.retry = RETRY;
             self.wait(now);
-            actions.record = Some(Record::Close(self.id, Close::Ended));
+            actions.record = Some(Record::Close(self.open.id, Close::Ended));
         }
         if socket == Socket::Gone && self.fin_withheld && self.has_both_fins() {
             let until = *self.lingers_until.get_or_insert(now.after(LINGER));
@@ -949,7 +904,7 @@ impl Connection {
             return None;
         }
         self.confided = self.acked;
-        Some(Record::Acked(self.id, self.acked))
+        Some(Record::Acked(self.open.id, self.acked))
     }
 
     /// How far the window may open that the stack opens up to `edge`.
@@ -1010,25 +965,19 @@ impl Connection {
         }
     }
 
-    fn own_scale(&self) -> u8 {
-        self.scale.map_or(0, |(_, own)| own)
+    /// The window scales, the client's and the own one.
+    fn scales(&self) -> (u8, u8) {
+        self.open.window_scale.unwrap_or((0, 0))
     }
 
+    /// The word for the backup, as of now.
     fn open(&self, now: Instant) -> Open {
         let elapsed = self.syn_ack_at.map_or(Duration::ZERO, |at| now.since(at));
+        let clock = |own: u32| own.wrapping_add(timestamp_ticks(elapsed));
+        let timestamps = self.open.timestamps;
         Open {
-            id: self.id,
-            flow: self.flow,
-            client_isn: self.client_isn,
-            primary_isn: self.primary_isn,
-            mss: self.client_mss,
-            window: self.client_window,
-            window_scale: self.scale,
-            sack: self.sack,
-            ecn: self.ecn,
-            timestamps: self
-                .timestamps
-                .map(|(client, own)| (client, own.wrapping_add(timestamp_ticks(elapsed)))),
+            timestamps: timestamps.map(|(client, own)| (client, clock(own))),
+            ..self.open
         }
     }
 }
