@@ -9,7 +9,7 @@
 # Units whose replies follow from the commands alone, but for tests that ask for a random member, a time to live, or how many clients there are
 # (INFO); these are left out where a takeover comes, as two servers answer them with so many bytes more or less. The other units have such
 # questions everywhere, or are over too soon to be cut.
-deterministic="type/string type/hash type/list type/zset sort hyperloglog keyspace multi pubsub"
+deterministic="type/string type/list type/zset sort hyperloglog keyspace multi pubsub"
 chance="RANDFIELD|RANDMEMBER|RANDOMKEY|GETEX|[Ee]xpire|EXPIRE|volatile|B[LRZ]M?(POP|MOVE)|blocked|Linked LMOVEs|to replica|UNSUBSCRIBE without"
 
 # What takes minutes in an emulated guest, by name or by regular expression.
