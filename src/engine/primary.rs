@@ -632,6 +632,8 @@ impl Connection {
                 // What was sent has arrived: on with the rest.
                 actions.resend = self.repair(self.shadow_rcv, self.repair_to);
             }
+            self.repaired = self.repaired.max(self.shadow_rcv);
+            self.repair_to = self.repair_to.max(self.shadow_rcv);
         }
         if progress.edge > self.shadow_edge {
             self.shadow_edge = self.shadow_edge.max(progress.edge);
@@ -669,8 +671,11 @@ impl Connection {
             start,
             end: end.min(start + REPAIR),
         };
-        self.repaired = span.end;
-        self.repair_to = end;
+        // A later gap is no reason to forget the rest of an earlier one.
+        if start <= self.shadow_rcv || self.repaired <= self.shadow_rcv {
+            self.repaired = span.end;
+        }
+        self.repair_to = self.repair_to.max(end);
         Some(span)
     }
 

@@ -623,6 +623,25 @@ fn lost_tail_is_sent_in_parts() {
 }
 
 #[test]
+fn later_gap_does_not_hold_up_an_earlier_one() {
+    const PART: u32 = 16 << 10;
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(65_000), Peer::Joined, ms(2));
+    connection.on_client(&seg(c(65_000), p(0)).data(65_000), Peer::Joined, ms(2));
+    connection.on_server(&seg(p(0), c(130_000)), ms(2));
+    let missing = |from, to| span(from, to).unwrap();
+    let actions = connection.on_missing(&missing(0, 20_000));
+    assert_eq!(actions.resend, span(0, PART));
+    let actions = connection.on_missing(&missing(90_000, 130_000));
+    assert_eq!(actions.resend, span(90_000, 90_000 + PART));
+    let actions = connection.on_progress(&progress(PART, 0), ms(3));
+    assert_eq!(actions.resend, span(PART, 2 * PART));
+    // What lay between the gaps is there too.
+    let actions = connection.on_progress(&progress(90_000 + PART, 0), ms(3));
+    assert_eq!(actions.resend, span(90_000 + PART, 90_000 + 2 * PART));
+}
+
+#[test]
 fn stalled_shadow_is_left_behind() {
     let mut connection = protected();
     swallowed(connection.on_server(&seg(p(0), c(100)), ms(1000)));
