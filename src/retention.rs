@@ -141,7 +141,7 @@ impl Node {
             end: segment.end().raw(),
         };
         if entry.retained.keep(skb, tag, &self.budget) {
-            entry.side.on_retained(segment);
+            entry.side.on_retained(segment, skb.truesize());
         } else {
             // The client still has them, as they are not acknowledged before the backup has them.
             self.count(Counter::RetainOverflow);

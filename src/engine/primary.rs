@@ -67,8 +67,12 @@ const PAWS_WINDOW: i32 = 1;
 /// What a window must open by to be worth telling: about a segment, as in silly window avoidance (RFC 9293, section 3.8.6.2).
 pub(super) const WORTH: i32 = 1460;
 
-/// Copies take up to so many times the memory of the bytes that they keep, in segments of ordinary size.
-const COPY_COST: u32 = 4;
+/// The memory that a byte of a copy is taken to cost before the first, in sixteenths of a byte; and the smallest segment that tells more of it.
+const COPY_COST: u32 = 4 << 4;
+const TELLING: u32 = 512;
+
+/// How long a shadow without room may stand still before an eager primary goes on without it: what it has no room for is all to be sent to it later.
+const STANDSTILL: Duration = Duration::from_millis(50);
 
 /// How long the backup may take to confirm that it dropped a shadow.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -130,7 +134,7 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             policy: Policy::Gated,
-            retain: 4 << 20,
+            retain: 16 << 20,
         }
     }
 }
@@ -254,6 +258,10 @@ pub struct Connection {
     /// The end of what there are copies of, from what the shadow has taken on without a gap; and a range of more.
     retained: SeqNumber,
     retained_apart: Span,
+    /// The memory that a byte of a copy costs, in sixteenths of a byte.
+    copy_cost: u32,
+    /// Since when the shadow lacks what there is no copy of, and how far the client had come then.
+    unkept: Option<(Instant, SeqNumber)>,
     /// The end of what the server has sent.
     snd_nxt: SeqNumber,
     /// The highest acknowledgement of the client.
@@ -310,6 +318,8 @@ impl Connection {
                 start: next,
                 end: next,
             },
+            copy_cost: COPY_COST,
+            unkept: None,
             snd_nxt: SeqNumber::default(),
             snd_una: SeqNumber::default(),
             edge: next,
@@ -425,8 +435,15 @@ impl Connection {
             && segment.ack <= self.snd_nxt
     }
 
-    /// The copy of a client's segment that [`Actions::retain`] asked for is there.
-    pub fn on_retained(&mut self, segment: &Segment) {
+    /// The copy of a client's segment that [`Actions::retain`] asked for is there, and takes so much memory (`truesize`).
+    pub fn on_retained(&mut self, segment: &Segment, memory: u32) {
+        if segment.payload_len >= TELLING {
+            let cost = memory.saturating_mul(16).checked_div(segment.payload_len);
+            let cost = cost.unwrap_or(COPY_COST).max(16);
+            // Up at once, down slowly.
+            let down = self.copy_cost.saturating_sub(cost) / 8;
+            self.copy_cost = cost.max(self.copy_cost.saturating_sub(down));
+        }
         let kept = Span {
             start: segment.seq,
             end: segment.end(),
@@ -541,7 +558,7 @@ impl Connection {
             };
             return (verdict, actions);
         }
-        let (ack, limit) = (segment.ack.min(self.allowed()), self.limit(edge));
+        let (ack, limit) = (segment.ack.min(self.allowed()), self.limit(edge, now));
         let withheld = segment.ack > ack;
         if self.client_fin.is_some_and(|fin| segment.ack >= fin) {
             // Together with the server's FIN it is as safe as that: the socket repeats both.
@@ -579,7 +596,7 @@ impl Connection {
 
     /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement and window.
     pub fn outward_held(&mut self, now: Instant) -> Rewrite {
-        let (ack, limit) = (self.allowed(), self.limit(self.edge));
+        let (ack, limit) = (self.allowed(), self.limit(self.edge, now));
         self.acked = self.acked.max(ack);
         self.check(now);
         Rewrite {
@@ -620,6 +637,7 @@ impl Connection {
             // Left behind by half the circle, they would seem ahead.
             self.confided = self.confided.max(self.shadow_rcv);
             self.retained = self.retained.max(self.shadow_rcv);
+            self.unkept = self.unkept.filter(|(_, to)| self.shadow_rcv < *to);
             if self.retained_apart.end <= self.retained {
                 self.retained_apart = Span {
                     start: self.retained,
@@ -791,10 +809,14 @@ impl Connection {
                     };
                 }
                 State::Ended => Record::Close(self.open.id, Close::Ended),
-                _ if waited >= stall => return self.leave(Counter::UnprotectedStalled, now),
                 _ => {
+                    if waited >= stall || self.is_beyond_help(now, stall) {
+                        return self.leave(Counter::UnprotectedStalled, now);
+                    }
                     actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
                     actions.count = actions.resend.map(|_| Counter::TailsRepaired);
+                    // A shadow that stands still may be gone on without by now.
+                    self.release(&mut actions, now);
                     Record::Query(self.open.id, self.confided)
                 }
             });
@@ -808,6 +830,16 @@ impl Connection {
             actions.flush = true;
         }
         actions
+    }
+
+    /// Whether the shadow has lacked for too long what there is no copy of. The client repeats it, but it may do so a segment at a time, with ever
+    /// longer pauses: it takes what is acknowledged in between for a sign that nothing was lost (RFC 5682).
+    fn is_beyond_help(&mut self, now: Instant, stall: Duration) -> bool {
+        if self.retained > self.shadow_rcv || self.rcv_nxt <= self.shadow_rcv {
+            return false;
+        }
+        let (since, _) = self.unkept.get_or_insert((now, self.rcv_nxt));
+        now.since(*since) >= stall
     }
 
     /// The time has come to compare the connection with the kernel's socket.
@@ -912,23 +944,34 @@ impl Connection {
         Some(Record::Acked(self.open.id, self.acked))
     }
 
-    /// How far the window may open that the stack opens up to `edge`.
-    fn limit(&self, edge: SeqNumber) -> SeqNumber {
+    /// How far the window may open that the stack opens up to `edge`: no further than the shadow's, nor than what can be kept until the shadow has it.
+    fn limit(&self, edge: SeqNumber, now: Instant) -> SeqNumber {
         if !self.gated() || planted(Plant::Window) {
             return edge;
         }
-        edge.min(match self.policy() {
-            Policy::Gated => self.shadow_edge,
-            // What cannot be kept would not be acknowledged, and be sent for nothing.
-            Policy::Eager => self
-                .shadow_edge
-                .max(self.shadow_rcv + self.terms.retain / COPY_COST),
-        })
+        let kept = self.room().map(|room| self.shadow_rcv + room);
+        let stands = self.shadow_edge.since(self.shadow_rcv) < WORTH
+            && self
+                .waiting_since
+                .is_some_and(|since| now.since(since) >= STANDSTILL);
+        let limit = match kept {
+            Some(kept) if self.policy() == Policy::Eager && stands => kept,
+            Some(kept) => kept.min(self.shadow_edge),
+            None => self.shadow_edge,
+        };
+        // What the client knows stays.
+        edge.min(limit.max(self.window.edge()))
+    }
+
+    /// How many bytes can be kept, if any are.
+    fn room(&self) -> Option<u32> {
+        let bytes = self.terms.retain.checked_div(self.copy_cost)?;
+        (bytes > 0).then(|| bytes.saturating_mul(16).max(2 * WORTH as u32))
     }
 
     /// Sends the acknowledgement and the window that were held back, as far as they are allowed now.
     fn release(&mut self, actions: &mut Actions, now: Instant) {
-        let (allowed, limit) = (self.allowed(), self.limit(self.edge));
+        let (allowed, limit) = (self.allowed(), self.limit(self.edge, now));
         if allowed > self.acked || limit.since(self.window.edge()) >= WORTH {
             self.acked = allowed;
             actions.send = unless(Plant::Release, Some(self.acknowledgement(allowed, limit)));

@@ -262,9 +262,9 @@ impl Side {
     }
 
     /// The copy of a client's segment that [`Actions::retain`] asked for is there.
-    pub fn on_retained(&mut self, segment: &Segment) {
+    pub fn on_retained(&mut self, segment: &Segment, memory: u32) {
         if let Side::Primary(connection) = self {
-            connection.on_retained(segment);
+            connection.on_retained(segment, memory);
         }
     }
 

@@ -467,7 +467,10 @@ fn right_edge_of_the_window_stays() {
         ID,
         flow(),
         &syn(CLIENT).options(linux(1, 0, 7)),
-        Terms::default(),
+        Terms {
+            retain: 64 << 20,
+            ..Terms::default()
+        },
         ms(0),
     )
     .unwrap();
@@ -959,7 +962,7 @@ fn eager_connection_does_not_end_before_its_shadow_has_every_byte() {
     connection.on_progress(&progress(0, 0), ms(1));
     let last = seg(c(0), p(0)).data(5).fin();
     assert!(connection.on_client(&last, Peer::Joined, ms(2)).retain);
-    connection.on_retained(&last);
+    connection.on_retained(&last, 2048);
     let (verdict, actions) = connection.on_server(&seg(p(0), c(6)).fin(), ms(3));
     assert_eq!(verdict, Verdict::Send(Rewrite::default()));
     assert_eq!(actions.record, Some(Record::Acked(ID, c(6))));
@@ -1180,7 +1183,7 @@ fn eager() -> Connection {
 fn kept(connection: &mut Connection, from: u32, len: u32) {
     let segment = seg(c(from), p(0)).data(len);
     assert!(connection.on_client(&segment, Peer::Joined, ms(1)).retain);
-    connection.on_retained(&segment);
+    connection.on_retained(&segment, 4 * segment.payload_len);
 }
 
 fn acked(ack: u32) -> Option<Record> {
@@ -1253,16 +1256,7 @@ fn eager_server_waits_for_the_shadow_as_any_does() {
 }
 
 #[test]
-fn eager_window_opens_as_far_as_copies_may_go() {
-    let mut connection = eager();
-    let narrow = Progress {
-        edge: c(1000),
-        ..progress(0, 0)
-    };
-    connection.on_progress(&narrow, ms(1));
-    let wide = seg(p(0), c(0)).window(u16::MAX);
-    let (verdict, _) = connection.on_server(&wide, ms(1));
-    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+fn eager_window_opens_as_far_as_copies_may_go_when_the_shadow_stands_still() {
     let few = Terms {
         retain: 40_000,
         ..EAGER
@@ -1270,13 +1264,109 @@ fn eager_window_opens_as_far_as_copies_may_go() {
     let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), few, ms(0)).unwrap();
     connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
     connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
-    connection.on_progress(&narrow, ms(1));
+    let full = Progress {
+        edge: c(1000),
+        ..progress(1000, 0)
+    };
+    connection.on_progress(&full, ms(1));
+    let wide = seg(p(0), c(1000)).window(50_000);
     let (verdict, _) = connection.on_server(&wide, ms(1));
+    let shut = Rewrite {
+        window: Some(0),
+        ..Rewrite::default()
+    };
+    assert_eq!(verdict, Verdict::Send(shut));
+    // Its server may be a little slower.
+    let (opened, now) = loop {
+        let now = connection.poll_at().unwrap();
+        let actions = connection.poll(now, STALL_TIMEOUT);
+        assert_eq!(actions.record, Some(Record::Query(ID, c(1000))));
+        if let Some(ack) = actions.send {
+            break (ack, now);
+        }
+    };
+    assert_eq!((opened.ack, opened.window), (c(1000), 10_000));
+    assert!(now >= ms(51) && now < ms(100), "{now:?}");
+    // What was opened stays open when it has room again, and no more is.
+    let roomy = Progress {
+        edge: c(9000),
+        ..progress(1000, 0)
+    };
+    assert_eq!(connection.on_progress(&roomy, ms(101)).send, None);
+    kept(&mut connection, 1000, 1000);
+    let (verdict, _) = connection.on_server(&seg(p(0), c(2000)).window(50_000), ms(102));
     let rewrite = Rewrite {
-        window: Some(10_000),
+        window: Some(9_000),
         ..Rewrite::default()
     };
     assert_eq!(verdict, Verdict::Send(rewrite));
+}
+
+#[test]
+fn window_opens_no_further_than_what_can_be_kept() {
+    let wide = Progress {
+        edge: c(60_000),
+        ..progress(0, 0)
+    };
+    // A shadow with room may be fed by the tap, whichever the policy.
+    for (policy, retain, window) in [
+        (Policy::Gated, 400_000, 60_000),
+        (Policy::Gated, 40_000, 10_000),
+        (Policy::Eager, 400_000, 60_000),
+        (Policy::Eager, 40_000, 10_000),
+        // Not to keep anything is a choice, and to keep next to nothing none to stand still.
+        (Policy::Gated, 0, 60_000),
+        (Policy::Gated, 1000, 2920),
+    ] {
+        let terms = Terms { policy, retain };
+        let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), terms, ms(0)).unwrap();
+        connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
+        connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
+        connection.on_progress(&wide, ms(1));
+        let (verdict, _) = connection.on_server(&seg(p(0), c(0)).window(u16::MAX), ms(1));
+        let rewrite = Rewrite {
+            window: Some(window),
+            ..Rewrite::default()
+        };
+        assert_eq!(verdict, Verdict::Send(rewrite), "{policy:?} {retain}");
+    }
+    // Copies that cost less leave more room.
+    let mut connection = eager();
+    let few = Terms {
+        retain: 40_000,
+        ..EAGER
+    };
+    connection.set_terms(few, ms(1));
+    connection.on_progress(&wide, ms(1));
+    connection.on_server(&seg(p(0), c(0)).window(u16::MAX), ms(1));
+    for _ in 0..40 {
+        connection.on_retained(&seg(c(0), p(0)).data(1000), 1000);
+    }
+    let opened = connection.on_progress(&progress(0, 0), ms(2)).send.unwrap();
+    assert_eq!(opened.window, 40_000 / 23 * 16);
+}
+
+#[test]
+fn shadow_that_lacks_what_nobody_kept_is_left_although_the_client_repeats_it_bit_by_bit() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(50_000), Peer::Joined, ms(0));
+    connection.on_server(&seg(p(0), c(50_000)), ms(0));
+    let mut rcv = 0;
+    let end = loop {
+        let now = connection.poll_at().unwrap();
+        let actions = connection.poll(now, STALL_TIMEOUT);
+        if actions.count == Some(Counter::UnprotectedStalled) {
+            break now;
+        }
+        if now > ms(500 * u64::from(rcv / 1000 + 1)) {
+            rcv += 1000;
+            connection.on_progress(&progress(rcv, 0), now);
+        }
+    };
+    assert!(
+        rcv >= 3000 && end >= ms(2000) && end < ms(3000),
+        "{rcv} {end:?}"
+    );
 }
 
 #[test]
@@ -1314,7 +1404,7 @@ fn policy_changes_in_a_long_stream() {
     connection.set_terms(EAGER, ms(2));
     let kept = seg(end, p(0)).data(100);
     assert!(connection.on_client(&kept, Peer::Joined, ms(2)).retain);
-    connection.on_retained(&kept);
+    connection.on_retained(&kept, 2048);
     let (verdict, actions) = connection.on_server(&seg(p(0), end + 100), ms(2));
     assert_eq!(verdict, Verdict::Send(Rewrite::default()));
     assert_eq!(actions.record, Some(Record::Acked(ID, end + 100)));

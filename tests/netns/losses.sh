@@ -155,7 +155,7 @@ goes "nothing is kept: upload under loss" client put --to "$(target 4)" --bytes 
 mend
 moved "$speaker" retain_overflow
 result $? "what was not kept is counted"
-set_control "$speaker" retain_kb 4096
+set_control "$speaker" retain_kb 16384
 
 # The word of a new connection is 300 ms on its way to the backup, and its server says nothing until then.
 impair "to-$silent" "ip flower ip_proto udp dst_port 7077" delay 300ms

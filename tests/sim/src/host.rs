@@ -106,7 +106,7 @@ impl Entry {
             return false;
         }
         self.retained.push((*segment, packet.to_vec()));
-        self.side.on_retained(segment);
+        self.side.on_retained(segment, truesize(packet) as u32);
         true
     }
 

@@ -55,7 +55,7 @@ impl Host {
         if actions.retain && self.memory() {
             if let Some(entry) = &mut self.entries[at] {
                 entry.retained.push((segment, frame.origin));
-                entry.side.on_retained(&segment);
+                entry.side.on_retained(&segment, 2 * segment.payload_len);
             }
         }
         match inbound {
