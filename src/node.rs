@@ -371,6 +371,7 @@ impl Node {
         match socket::lookup(self.net, local, remote, ifindex) {
             None | Some(socket::State::Closed) => primary::Socket::Gone,
             Some(socket::State::TimeWait) => primary::Socket::TimeWait,
+            Some(socket::State::SynReceived) => primary::Socket::Request,
             Some(_) => primary::Socket::Live,
         }
     }

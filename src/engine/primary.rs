@@ -192,8 +192,10 @@ pub enum Verdict {
 /// What the kernel has for a connection.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Socket {
-    /// A socket, or a request for one.
+    /// A socket.
     Live,
+    /// A request for one: its handshake is not through, or its server has no room for it yet.
+    Request,
     /// What remains of a socket after its end (RFC 9293, section 3.3.2).
     TimeWait,
     /// Nothing.
@@ -203,7 +205,7 @@ pub enum Socket {
 impl Socket {
     /// Whether a SYN begins another connection between the same endpoints. A socket answers it with an acknowledgement (RFC 5961, section 4).
     pub const fn gives_way(self) -> bool {
-        !matches!(self, Socket::Live)
+        !matches!(self, Socket::Live | Socket::Request)
     }
 }
 
@@ -858,7 +860,7 @@ impl Connection {
     /// What the kernel has for this connection.
     pub fn on_socket(&mut self, socket: Socket, now: Instant) -> Actions {
         let over = match socket {
-            Socket::Live => false,
+            Socket::Live | Socket::Request => false,
             Socket::TimeWait => self.has_ended(),
             Socket::Gone => true,
         };

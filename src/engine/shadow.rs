@@ -769,11 +769,15 @@ impl Shadow {
 
     /// What the kernel has for this shadow. The primary is told of an untimely end.
     pub fn on_socket(&mut self, socket: Socket, now: Instant) -> Actions {
-        if socket == Socket::Gone && !self.taken && self.state == State::Established {
-            return self.knock(now);
+        if !self.taken && self.state == State::Established {
+            match socket {
+                Socket::Gone | Socket::Request => return self.knock(now),
+                // It may have nothing to say: what has come is behind a gap.
+                Socket::Live | Socket::TimeWait => self.is_taken(),
+            }
         }
         let over = match socket {
-            Socket::Live => false,
+            Socket::Live | Socket::Request => false,
             // Once the shadow speaks, the answers of a socket in TIME-WAIT need translation.
             Socket::TimeWait => !self.speaking,
             Socket::Gone => true,

@@ -680,17 +680,38 @@ fn third_segment_is_repeated_until_there_is_a_socket() {
 fn what_waits_for_a_server_is_no_hole() {
     let (mut shadow, _) = Shadow::open(&plain_open(), ms(0));
     shadow.take_over(ms(1), silent(0));
-    // The stack does not take the third segment, nor what comes after it, before its SYN-ACK is due again.
+    // The stack's accept queue is full: it takes neither the third segment nor what comes after it.
     shadow.on_output(&syn_ack(SHADOW), ms(2));
     shadow.on_client(&seg(c(0), p(0)).data(100), ms(3));
-    while shadow.poll_at().is_some_and(|at| at < ms(3000)) {
+    let mut knocks = 0;
+    while shadow.poll_at().is_some_and(|at| at < ms(800)) {
         let (now, actions) = next(&mut shadow);
         assert_eq!((actions.count, actions.remove), (None, false), "{now:?}");
-        shadow.on_socket(Socket::Live, now);
+        if actions.check_socket {
+            let actions = shadow.on_socket(Socket::Request, now);
+            knocks += u32::from(actions.inject.is_some());
+        }
     }
-    shadow.on_output(&syn_ack(SHADOW), ms(3000));
-    shadow.on_delivered(c(100), ms(3000));
+    assert_eq!(knocks, 3);
+    shadow.on_delivered(c(100), ms(800));
     assert!(shadow.is_speaking());
+}
+
+#[test]
+fn hole_before_the_first_byte_is_one() {
+    let mut shadow = established();
+    shadow.take_over(ms(10), silent(0));
+    // The socket is there and has nothing to say, as all that came is behind the gap.
+    assert_eq!(shadow.on_socket(Socket::Live, ms(11)), Actions::default());
+    shadow.on_client(&seg(c(8), p(0)), ms(12));
+    let actions = loop {
+        let (_, actions) = next(&mut shadow);
+        if actions.count.is_some() {
+            break actions;
+        }
+        assert_eq!(actions.send.unwrap().seq, p(0) - 1);
+    };
+    gave_up(&shadow, &actions, 0);
 }
 
 #[test]

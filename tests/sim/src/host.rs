@@ -709,6 +709,7 @@ impl Host {
                 return match socket.state() {
                     SocketState::TimeWait => Socket::TimeWait,
                     SocketState::Closed | SocketState::Listen => Socket::Gone,
+                    SocketState::SynReceived => Socket::Request,
                     _ => Socket::Live,
                 };
             }
