@@ -318,8 +318,8 @@ impl Node {
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
         if self.role == Role::Backup && !header.joined {
-            // It serves its connections alone for as long as it has not heard this node.
-            return Ok(was_joined.then_some(Event::PeerAlone));
+            // It serves its connections alone for as long as it has not heard this node. In the session that it has joined that is an old word come late.
+            return Ok((was_joined && !self.joined).then_some(Event::PeerAlone));
         }
         self.epoch = match self.role {
             Role::Backup => header.epoch,

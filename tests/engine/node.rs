@@ -380,6 +380,21 @@ fn primary_goes_on_alone_and_the_backup_comes_back() {
 }
 
 #[test]
+fn primary_that_has_joined_is_not_alone_for_an_old_word() {
+    let (mut p, mut b) = (primary(P1), backup(B1));
+    beat(&mut p, &mut b, ms(0)).unwrap();
+    beat(&mut b, &mut p, ms(0)).unwrap();
+    let first = p.header(Kind::Heartbeat);
+    let early = Header {
+        joined: false,
+        ..first
+    };
+    assert_eq!(beat(&mut p, &mut b, ms(1)), Ok(Some(Event::Joined)));
+    assert_eq!(b.heard(&early, 0xdead, ms(1)), Ok(None));
+    assert_eq!(b.state(), State::Shadowing);
+}
+
+#[test]
 fn sleeper_waits_an_interval_before_it_judges() {
     let (mut p, mut b) = pair();
     assert_eq!(b.poll(ms(0), 0).next, ms(10));
