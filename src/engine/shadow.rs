@@ -117,15 +117,17 @@ struct Doubt {
     /// What the shadow expected when it was last looked at, and since when it has lacked that.
     from: SeqNumber,
     since: Instant,
+    /// Since when the shadow is watched: for as long as `patience`, and longer if it lacks something, or its client has not been heard.
+    begun: Instant,
     /// Whether what comes in now was sent after the takeover.
     settled: bool,
+    /// Whether the client has been heard since.
+    heard: bool,
     /// Whether the primary has not fallen silent: until it hears of the takeover it acknowledges what comes.
     primary_lives: bool,
     /// How long a client that still has bytes may take to repeat them.
     patience: Duration,
     next: Instant,
-    /// Until when the shadow is watched; one that lacks something for longer.
-    until: Instant,
 }
 
 /// A shadow.
@@ -360,6 +362,7 @@ impl Shadow {
             if self.client_nxt <= self.rcv_nxt {
                 doubt.since = now;
             }
+            doubt.heard |= doubt.settled;
             self.client_nxt = self.client_nxt.max(segment.end());
         }
         if speaks && !self.believes(segment) {
@@ -887,14 +890,18 @@ impl Shadow {
                 ..self.doom(now)
             };
         }
-        if !lacks && now >= doubt.until {
+        let until = doubt.begun.after(doubt.patience);
+        if !lacks && doubt.heard && now >= until {
             return Actions::default();
         }
-        let end = match lacks {
-            true => doubt.since.after(doubt.patience),
-            false => doubt.until,
+        // A client that does not answer may be cut off, and is asked ever more seldom.
+        let pause = now.since(doubt.begun).checked_div(2).unwrap_or(PROBE);
+        let next = now.after(PROBE.max(pause));
+        doubt.next = match (lacks, doubt.heard) {
+            (true, _) => next.min(doubt.since.after(doubt.patience)),
+            (false, true) => next.min(until),
+            (false, false) => next,
         };
-        doubt.next = now.after(PROBE).min(end);
         self.doubt = Some(doubt);
         let probe = Segment {
             seq: self.client_ack - 1,
@@ -921,10 +928,11 @@ impl Shadow {
                     from: self.rcv_nxt,
                     since: now,
                     settled: false,
+                    heard: false,
+                    begun: now,
                     primary_lives: before.silence.is_zero(),
                     patience,
                     next: now.after(SETTLE),
-                    until: now.after(patience),
                 });
                 actions.count = Some(Counter::TakeoverContinued);
                 if self.state == State::Established

@@ -1202,7 +1202,9 @@ fn what_the_stack_is_still_busy_with_is_no_hole() {
     shadow.on_client(&seg(c(100), p(0)).data(200), ms(11));
     shadow.on_delivered(c(300), ms(11));
     while shadow.poll_at().is_some() {
-        assert_eq!(next(&mut shadow).1.count, None);
+        let (at, actions) = next(&mut shadow);
+        assert_eq!(actions.count, None);
+        shadow.on_client(&seg(c(300), p(0)), at);
     }
     assert!(shadow.is_speaking());
 }
@@ -1301,6 +1303,22 @@ fn client_that_has_sent_nothing_more_has_no_hole() {
         end = at;
     }
     assert_eq!(end, ms(2010));
+    // One that is cut off for longer is asked again when it can answer.
+    let mut shadow = fed();
+    shadow.take_over(ms(10), silent(0));
+    let mut probes = 0;
+    while shadow.poll_at().is_some_and(|at| at < ms(60_000)) {
+        let (_, actions) = next(&mut shadow);
+        assert!(actions.send.is_some() && actions.count.is_none());
+        probes += 1;
+    }
+    assert!((8..16).contains(&probes), "{probes}");
+    shadow.on_client(&seg(c(200), p(0)), ms(60_000));
+    let mut actions = Actions::default();
+    while actions.count.is_none() {
+        actions = next(&mut shadow).1;
+    }
+    gave_up(&shadow, &actions, 100);
 }
 
 #[test]
