@@ -432,7 +432,8 @@ impl Connection {
         segment.flags.contains(Flags::ACK)
             && !segment.flags.contains(Flags::SYN)
             && segment.end() >= self.rcv_nxt
-            && segment.seq <= self.edge
+            // A FIN may have been taken that did not fit.
+            && segment.seq <= self.edge.max(self.rcv_nxt)
             && segment.ack >= oldest
             && segment.ack <= self.snd_nxt
     }

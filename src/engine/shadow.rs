@@ -487,7 +487,8 @@ impl Shadow {
             self.client_ack - widest(self.open.window_scale.map_or(0, |(client, _)| client));
         segment.flags.contains(Flags::ACK)
             && segment.end() >= self.stack_ack
-            && segment.seq <= self.edge
+            // A FIN may have been taken that did not fit.
+            && segment.seq <= self.edge.max(self.rcv_nxt)
             && segment.ack >= oldest
     }
 

@@ -341,6 +341,14 @@ fn window_that_is_accepted_follows_the_stack() {
         let actions = shadow.on_client(&seg(seq, p(7)).data(1), ms(2)).1;
         assert_eq!(actions.release_held, heard, "{seq:?}");
     }
+    // A FIN is taken with no room left, and what the client says after it counts.
+    let mut shadow = established();
+    shadow.on_output(&seg(s(0), c(100)).window(0), ms(1));
+    let edge = 65535;
+    shadow.on_client(&seg(c(100), p(0)).data(edge - 100).fin(), ms(2));
+    shadow.on_output(&seg(s(0), c(edge + 1)).window(0), ms(2));
+    let actions = shadow.on_client(&seg(c(edge + 1), p(7)), ms(3)).1;
+    assert_eq!(actions.release_held, Some(p(7)));
 }
 
 #[test]
