@@ -71,6 +71,9 @@ pub(super) const WORTH: i32 = 1460;
 const COPY_COST: u32 = 4 << 4;
 const TELLING: u32 = 512;
 
+/// Room that there always is, if anything is kept, in bytes: two ordinary segments.
+const LEAST_ROOM: u32 = 2 * 1460;
+
 /// How long a shadow without room may stand still before an eager primary goes on without it: what it has no room for is all to be sent to it later.
 const STANDSTILL: Duration = Duration::from_millis(50);
 
@@ -969,7 +972,7 @@ impl Connection {
     /// How many bytes can be kept, if any are.
     fn room(&self) -> Option<u32> {
         let bytes = self.terms.retain.checked_div(self.copy_cost)?;
-        (bytes > 0).then(|| bytes.saturating_mul(16).max(2 * WORTH as u32))
+        (bytes > 0).then(|| bytes.saturating_mul(16).max(LEAST_ROOM))
     }
 
     /// Sends the acknowledgement and the window that were held back, as far as they are allowed now.
