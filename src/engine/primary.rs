@@ -376,6 +376,13 @@ impl Connection {
         }
     }
 
+    /// Whether the client is told of less than the stack has: for the backup's sake, or as it has yet to notice that it is none and may go on with the
+    /// connection as one of its own.
+    fn withholds(&self) -> bool {
+        let noticing = matches!(self.speech, Speech::Until(_)) && !planted(Plant::Lease);
+        self.gated() || noticing && self.state != State::Ended
+    }
+
     /// A segment of the client, other than a SYN, on its way to the stack.
     pub fn on_client(&mut self, segment: &Segment, peer: Peer, now: Instant) -> Actions {
         let mut actions = Actions::default();
@@ -834,6 +841,7 @@ impl Connection {
         if matches!(self.speech, Speech::Until(at) if now >= at) {
             self.speech = Speech::Free;
             actions.flush = true;
+            self.release(&mut actions, now);
         }
         actions
     }
@@ -919,7 +927,7 @@ impl Connection {
 
     /// How far the client may be told that its bytes have arrived.
     fn allowed(&self) -> SeqNumber {
-        if !self.gated() {
+        if !self.withholds() {
             return self.rcv_nxt;
         }
         let safe = match self.policy() {
@@ -952,7 +960,7 @@ impl Connection {
 
     /// How far the window may open that the stack opens up to `edge`: no further than the shadow's, nor than what can be kept until the shadow has it.
     fn limit(&self, edge: SeqNumber, now: Instant) -> SeqNumber {
-        if !self.gated() || planted(Plant::Window) {
+        if !self.withholds() || planted(Plant::Window) {
             return edge;
         }
         let kept = self.room().map(|room| self.shadow_rcv + room);
