@@ -495,12 +495,13 @@ impl World {
             return self.excuse_all(Excuse::Split);
         }
         for at in 0..self.excuses.len() {
-            if self.schedule.terms.policy == Policy::Eager {
-                self.told[at].forget_window();
-            }
             self.guessed[at] |= self.hosts[index]
                 .entry(FIRST_PORT + at as u16)
                 .is_some_and(|entry| matches!(&entry.side, Side::Shadow(it) if it.is_guessed()));
+            // Nobody knows what window the primary's SYN-ACK told of.
+            if self.schedule.terms.policy == Policy::Eager || self.guessed[at] {
+                self.told[at].forget_window();
+            }
             let Some(program) = &self.client.programs[at] else {
                 continue;
             };
