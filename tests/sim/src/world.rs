@@ -676,11 +676,11 @@ impl World {
         }
     }
 
-    /// Whether the host that speaks gave a connection up for a hole, after patience enough.
+    /// Whether the host that speaks gave a connection of an eager primary up for a hole, after patience enough.
     fn is_unheard(&self, port: u16) -> bool {
         let facts = self.hosts[self.speaker].facts.get(&port);
         let waited = facts.and_then(|facts| facts.gave_up_after);
-        waited.is_some_and(|waited| waited >= REPEAT)
+        self.schedule.terms.policy == Policy::Eager && waited.is_some_and(|waited| waited >= REPEAT)
     }
 
     /// A packet in a line, its numbers counted from the initial ones where those are known.
