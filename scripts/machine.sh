@@ -51,7 +51,7 @@ boot() {
         -serial "file:$dir/console" -device virtio-rng-pci \
         -virtfs "local,path=$dir/share,mount_tag=share,security_model=none,multidevs=remap" "${machine[@]}" \
         -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off no5lvl audit=0 init_on_alloc=0 tsc=nowatchdog random.trust_cpu=on $(
-        )net.ifnames=0 8250.nr_uarts=1 watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120$append" "$@" </dev/null
+            addresses) net.ifnames=0 8250.nr_uarts=1 watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120$append" "$@" </dev/null
 }
 
 # machine_ready: what boot needs, made if missing. Call it once, before the first boot. STTCP_FLAVOUR=debug boots the debug kernel.
@@ -73,9 +73,12 @@ accelerator() {
     if [[ ${STTCP_ACCEL-} == kvm ]]; then
         echo "-accel kvm -cpu host"
     else
-        echo "-accel tcg,thread=multi -cpu max"
+        # An emulator does `rep movsb`, with which ERMS makes the kernel copy, byte by byte.
+        echo "-accel tcg,thread=multi -cpu max,-erms"
     fi
 }
+# Code at another address is translated once more, so programs at random addresses start four times as slowly when emulated.
+addresses() { [[ ${STTCP_ACCEL-} == kvm ]] || echo norandmaps; }
 
 # probe_kvm: sets STTCP_ACCEL. A device that exists and opens may still be unable to run this kernel: boot one, once for
 # each boot of the host.
