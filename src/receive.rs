@@ -7,7 +7,8 @@ use crate::engine::counters::Counter;
 use crate::engine::primary::plain_handshake;
 use crate::engine::rewrite::{Checksum, Rewrite};
 use crate::engine::seq::SeqNumber;
-use crate::engine::side::{self, Inbound, Side};
+use crate::engine::side::{self, Side};
+use crate::engine::verdict::Inbound;
 use crate::engine::wire::ip::PROTOCOL_TCP;
 use crate::engine::wire::{
     addresses, headers_len, Endpoint, Flow, Malformed, Packet, Peek, Segment,

@@ -3,7 +3,7 @@
 //! The way out: what happens to a server's segment, in packet order, and what a backup keeps to itself.
 
 use crate::engine::counters::Counter;
-use crate::engine::side::Outbound;
+use crate::engine::verdict::Outbound;
 use crate::engine::wire::ip::PROTOCOL_ICMPV6;
 use crate::engine::wire::{arp, ndisc, peek, Packet};
 use crate::node::{now, Node};

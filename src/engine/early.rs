@@ -14,8 +14,8 @@ use super::counters::Counter;
 use super::message::Open;
 use super::node::Predecessor;
 use super::primary::ConnectionId;
-use super::shadow::Inbound;
 use super::time::{timestamp_ticks, Instant};
+use super::verdict::Inbound;
 use super::wire::{Flags, Flow, Segment};
 use core::time::Duration;
 

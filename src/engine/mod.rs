@@ -39,5 +39,6 @@ pub mod seq;
 pub mod shadow;
 pub mod side;
 pub mod time;
+pub mod verdict;
 pub mod window;
 pub mod wire;

@@ -39,6 +39,7 @@ use super::rewrite::{Blank, Rewrite, SackRewrite};
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
 use super::time::{earliest, timestamp_ticks, Instant};
+use super::verdict::Outbound;
 use super::window::{ahead, widest, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
@@ -179,17 +180,6 @@ enum Speech {
     Awaits,
     /// They wait until the backup must have noticed that it is none.
     Until(Instant),
-}
-
-/// What becomes of a server segment.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Verdict {
-    /// It goes out, changed so.
-    Send(Rewrite),
-    /// It is not sent: held back, it says nothing new.
-    Swallow,
-    /// It is kept until an action says [`Actions::flush`], and shown again then; it covers these sequence numbers.
-    Hold(SeqNumber, SeqNumber),
 }
 
 /// What the kernel has for a connection.
@@ -540,17 +530,17 @@ impl Connection {
     }
 
     /// A segment of the server, other than a SYN-ACK, on its way to the client.
-    pub fn on_server(&mut self, segment: &Segment, now: Instant) -> (Verdict, Actions) {
+    pub fn on_server(&mut self, segment: &Segment, now: Instant) -> (Outbound, Actions) {
         let mut actions = Actions::default();
         let mut rewrite = Rewrite::default();
         if segment.flags.contains(Flags::RST) && self.fin_withheld && self.server_fin.is_some() {
             // It answers what the client repeated for want of an acknowledgement, the socket being gone.
             actions.count = Some(Counter::ResetsWithheld);
-            return (Verdict::Swallow, actions);
+            return (Outbound::Swallow, actions);
         }
         if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
             self.check_at = Some(now.after(CHECK_AFTER));
-            return (Verdict::Send(rewrite), actions);
+            return (Outbound::Send(rewrite), actions);
         }
         let news = segment.ack > self.rcv_nxt;
         self.rcv_nxt = self.rcv_nxt.max(segment.ack);
@@ -566,8 +556,8 @@ impl Connection {
         if !segment.is_empty() && self.is_mute(now) {
             actions.count = new_data.then_some(Counter::OutputAwaitsShadow);
             let verdict = match new_data {
-                true => Verdict::Hold(segment.seq, segment.end()),
-                false => Verdict::Swallow,
+                true => Outbound::Hold(segment.seq, segment.end()),
+                false => Outbound::Swallow,
             };
             return (verdict, actions);
         }
@@ -584,7 +574,7 @@ impl Connection {
             if segment.is_pure_ack() && !new_data && ack == self.acked && was_news {
                 actions.count = Some(Counter::AcksSwallowed);
                 self.check(now);
-                return (Verdict::Swallow, actions);
+                return (Outbound::Swallow, actions);
             }
             if withheld {
                 actions.count = Some(Counter::AcksGated);
@@ -604,7 +594,7 @@ impl Connection {
         self.acked = self.acked.max(ack);
         actions.record = self.confide();
         self.check(now);
-        (Verdict::Send(rewrite), actions)
+        (Outbound::Send(rewrite), actions)
     }
 
     /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement and window.

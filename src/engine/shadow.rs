@@ -16,6 +16,7 @@ use super::primary::{ConnectionId, Socket, WORTH};
 use super::rewrite::{Rewrite, SackRewrite};
 use super::seq::{Delta, SeqNumber};
 use super::time::{earliest, timestamp_ticks, Instant};
+use super::verdict::{Inbound, Outbound};
 use super::window::{ahead, widest, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
 use core::time::Duration;
@@ -66,28 +67,6 @@ pub enum State {
     Ending,
     /// The shadow must not go on; a reset is injected.
     Doomed,
-}
-
-/// What becomes of a client segment.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Inbound {
-    /// It goes to the stack, changed so.
-    Pass(Rewrite),
-    /// It waits until the shadow is ready.
-    Queue,
-    /// It is dropped.
-    Drop(Counter),
-}
-
-/// What becomes of a segment that the shadow sends.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Outbound {
-    /// It goes to the client, changed so.
-    Send(Rewrite),
-    /// It is kept; it covers these sequence numbers of the primary.
-    Hold(SeqNumber, SeqNumber),
-    /// It is freed.
-    Swallow,
 }
 
 /// What to do besides.
@@ -515,7 +494,7 @@ impl Shadow {
             });
             return (Outbound::Swallow, actions);
         }
-        self.is_taken();
+        self.take();
         self.advance(segment.ack, now);
         self.stack_edge = self.right_edge(segment);
         self.edge = self.edge.max(self.stack_edge);
@@ -615,7 +594,7 @@ impl Shadow {
             return (Outbound::Swallow, refused);
         }
         // Also one that answers a third segment said again: there is nothing to wait for.
-        self.is_taken();
+        self.take();
         self.check_at = Some(now.after(CHECK_AFTER));
         let outbound = if self.speaking && self.state == State::Established {
             Outbound::Send(self.outward(segment))
@@ -644,13 +623,13 @@ impl Shadow {
         if self.state == State::Opening {
             return None;
         }
-        self.is_taken();
+        self.take();
         self.advance(rcv_nxt, now);
         self.report()
     }
 
-    /// There is a socket, or there will be none.
-    fn is_taken(&mut self) {
+    /// There is a socket, or there will be none: the third segment has done its work.
+    fn take(&mut self) {
         if !self.taken && self.state == State::Established {
             self.taken = true;
             self.check_at = None;
@@ -777,7 +756,7 @@ impl Shadow {
             match socket {
                 Socket::Gone | Socket::Request => return self.knock(now),
                 // It may have nothing to say: what has come is behind a gap.
-                Socket::Live | Socket::TimeWait => self.is_taken(),
+                Socket::Live | Socket::TimeWait => self.take(),
             }
         }
         let over = match socket {

@@ -14,10 +14,9 @@ use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
 use super::time::Instant;
+use super::verdict::{Inbound, Outbound};
 use super::wire::{Flags, Flow, Segment};
 use core::time::Duration;
-
-pub use super::shadow::Inbound;
 
 /// What a host knows of a connection.
 #[derive(Debug)]
@@ -28,19 +27,6 @@ pub enum Side {
     Shadow(Shadow),
     /// A backup has client segments and no word of the primary yet. They wait in the queue.
     Pending(Early),
-}
-
-/// What becomes of a segment that the local stack sends.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Outbound {
-    /// It goes to the client, changed so. If it cannot be changed, it does not go, and [`Side::not_sent`] hears of it.
-    Send(Rewrite),
-    /// The same, but it goes out in any case.
-    SendAnyway(Rewrite),
-    /// It is kept in the queue; it covers these sequence numbers of the primary. If it cannot be kept, [`Side::not_held`] hears of it.
-    Hold(SeqNumber, SeqNumber),
-    /// It is freed. To its socket it was sent.
-    Swallow,
 }
 
 /// What to carry out, in this order.
@@ -290,7 +276,7 @@ impl Side {
         }
     }
 
-    /// A segment that the local stack sends to the client.
+    /// A segment that the local stack sends to the client. [`Side::not_sent`] hears if its change, [`Side::not_held`] if its place in the queue fails.
     pub fn on_output(&mut self, segment: &Segment, now: Instant) -> (Outbound, Actions) {
         match self {
             Side::Primary(connection) if segment.flags.contains(Flags::SYN) => {
@@ -299,21 +285,11 @@ impl Side {
                 (Outbound::SendAnyway(change), Actions::default())
             }
             Side::Primary(connection) => {
-                let (verdict, actions) = connection.on_server(segment, now);
-                let outbound = match verdict {
-                    primary::Verdict::Send(change) => Outbound::Send(change),
-                    primary::Verdict::Hold(start, end) => Outbound::Hold(start, end),
-                    primary::Verdict::Swallow => Outbound::Swallow,
-                };
+                let (outbound, actions) = connection.on_server(segment, now);
                 (outbound, actions.into())
             }
             Side::Shadow(shadow) => {
                 let (outbound, actions) = shadow.on_output(segment, now);
-                let outbound = match outbound {
-                    shadow::Outbound::Send(change) => Outbound::Send(change),
-                    shadow::Outbound::Hold(start, end) => Outbound::Hold(start, end),
-                    shadow::Outbound::Swallow => Outbound::Swallow,
-                };
                 (outbound, actions.into())
             }
             Side::Pending(_) => {

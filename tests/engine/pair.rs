@@ -24,10 +24,11 @@ use std::collections::VecDeque;
 use sttcp::{
     message::{Bytes, Close, Record},
     node::{Peer, Predecessor},
-    primary::{self, Connection, State, Terms, Verdict, STALL_TIMEOUT},
+    primary::{self, Connection, State, Terms, STALL_TIMEOUT},
     seq::SeqNumber,
-    shadow::{self, Inbound, Outbound, Shadow},
+    shadow::{self, Shadow},
     time::Instant,
+    verdict::{Inbound, Outbound},
     wire::{Flags, Segment},
 };
 
@@ -331,7 +332,7 @@ impl World {
         let (verdict, actions) = self.connection.on_server(segment, self.now());
         self.obey(actions);
         match verdict {
-            Verdict::Send(rewrite) => {
+            Outbound::Send(rewrite) => {
                 assert_eq!(rewrite.seq, None);
                 assert!(!opening || segment.is_empty(), "nobody could go on");
                 let seen = Segment {
@@ -343,12 +344,13 @@ impl World {
                     self.client_gets(&seen);
                 }
             }
-            Verdict::Hold(start, end) => {
+            Outbound::Hold(start, end) => {
                 assert!(opening);
                 assert_eq!((start, end), (segment.seq, segment.end()));
                 self.awaiting.push(*segment);
             }
-            Verdict::Swallow => assert!(segment.is_empty()),
+            Outbound::Swallow => assert!(segment.is_empty()),
+            Outbound::SendAnyway(_) => unreachable!("no SYN-ACK"),
         }
     }
 
@@ -413,6 +415,7 @@ impl World {
                 };
                 self.client_gets(&seen);
             }
+            Outbound::SendAnyway(_) => unreachable!("no SYN-ACK"),
             Outbound::Swallow => {
                 assert!(!self.is_speaking() || end <= self.tapped_ack && len > 0);
             }

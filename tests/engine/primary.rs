@@ -11,11 +11,10 @@ use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record, Span},
     node::Peer,
-    primary::{
-        plain_handshake, Actions, Connection, Policy, Socket, State, Terms, Verdict, STALL_TIMEOUT,
-    },
+    primary::{plain_handshake, Actions, Connection, Policy, Socket, State, Terms, STALL_TIMEOUT},
     rewrite::{Blank, Rewrite, SackRewrite},
     seq::SeqNumber,
+    verdict::Outbound,
     wire::{Flags, Options, Segment, Timestamps},
 };
 
@@ -65,26 +64,26 @@ fn word(syn: Segment, syn_ack: Segment) -> Open {
 }
 
 /// The segment goes out unchanged.
-fn unchanged(sent: (Verdict, Actions)) {
+fn unchanged(sent: (Outbound, Actions)) {
     assert_eq!(
         sent,
-        (Verdict::Send(Rewrite::default()), Actions::default())
+        (Outbound::Send(Rewrite::default()), Actions::default())
     );
 }
 
 /// The segment goes out with this acknowledgement and window.
-fn gated(sent: (Verdict, Actions), ack: SeqNumber, window: u16) {
+fn gated(sent: (Outbound, Actions), ack: SeqNumber, window: u16) {
     let rewrite = Rewrite {
         ack: Some(ack),
         window: Some(window),
         ..Rewrite::default()
     };
-    assert_eq!(sent.0, Verdict::Send(rewrite));
+    assert_eq!(sent.0, Outbound::Send(rewrite));
     assert_eq!(sent.1.count, Some(Counter::AcksGated));
 }
 
-fn swallowed(sent: (Verdict, Actions)) {
-    assert_eq!(sent.0, Verdict::Swallow);
+fn swallowed(sent: (Outbound, Actions)) {
+    assert_eq!(sent.0, Outbound::Swallow);
     assert_eq!(sent.1.count, Some(Counter::AcksSwallowed));
 }
 
@@ -262,11 +261,11 @@ fn without_a_backup_it_is_plain_tcp() {
 fn server_waits_for_the_shadow_with_what_it_says() {
     let greets = |connection: &mut Connection| {
         let held = connection.on_server(&seg(p(0), c(0)).data(20), ms(1));
-        assert_eq!(held.0, Verdict::Hold(p(0), p(20)));
+        assert_eq!(held.0, Outbound::Hold(p(0), p(20)));
         assert_eq!(held.1.count, Some(Counter::OutputAwaitsShadow));
         // One copy is enough; a bare acknowledgement says nothing.
         let again = connection.on_server(&seg(p(0), c(0)).data(20), ms(200));
-        assert_eq!(again, (Verdict::Swallow, Actions::default()));
+        assert_eq!(again, (Outbound::Swallow, Actions::default()));
         unchanged(connection.on_server(&seg(p(20), c(0)).window(500), ms(201)));
     };
     let mut connection = opening();
@@ -310,7 +309,7 @@ fn server_waits_for_the_shadow_with_what_it_says() {
 fn server_waits_until_a_lost_backup_must_know() {
     let unaware = Peer::Unaware(ms(500));
     let greeting = seg(p(0), c(0)).data(10);
-    let hold = Verdict::Hold(p(0), p(10));
+    let hold = Outbound::Hold(p(0), p(10));
     // One that was opening when the backup fell silent, and one that came then.
     let mut old = opening();
     assert_eq!(old.on_server(&greeting, ms(1)).0, hold);
@@ -784,7 +783,7 @@ fn right_edge_of_the_window_is_the_stacks_but_for_rounding() {
         let field = (stack.since(c(taken)) as u32).div_ceil(1 << 7) as u16;
         stack = told(c(taken), field);
         let segment = seg(p(step), c(taken)).window(field).data(1);
-        let Verdict::Send(rewrite) = connection.on_server(&segment, ms(2)).0 else {
+        let Outbound::Send(rewrite) = connection.on_server(&segment, ms(2)).0 else {
             panic!("swallowed")
         };
         let sent = told(rewrite.ack.unwrap(), rewrite.window.unwrap());
@@ -812,7 +811,7 @@ fn window_opens_no_wider_than_the_shadows() {
     connection.on_progress(&at(0, 20_000), ms(1));
     // The stack takes 60,000 bytes, the shadow 20,000.
     let (verdict, actions) = connection.on_server(&seg(p(0), c(0)).data(1).window(60_000), ms(2));
-    let Verdict::Send(rewrite) = verdict else {
+    let Outbound::Send(rewrite) = verdict else {
         panic!("swallowed")
     };
     assert_eq!((rewrite.ack, rewrite.window), (None, Some(20_000)));
@@ -918,7 +917,7 @@ fn last_ack_withheld() -> Connection {
 /// What the stack answers when there is no socket.
 fn answered_by_reset(connection: &mut Connection, at: u64) {
     let (verdict, actions) = connection.on_server(&seg(p(1), c(6)).rst(), ms(at));
-    assert_eq!(verdict, Verdict::Swallow);
+    assert_eq!(verdict, Outbound::Swallow);
     assert_eq!(actions.count, Some(Counter::ResetsWithheld));
 }
 
@@ -966,7 +965,7 @@ fn eager_connection_does_not_end_before_its_shadow_has_every_byte() {
     assert!(connection.on_client(&last, Peer::Joined, ms(2)).retain);
     connection.on_retained(&last, 2048);
     let (verdict, actions) = connection.on_server(&seg(p(0), c(6)).fin(), ms(3));
-    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(verdict, Outbound::Send(Rewrite::default()));
     assert_eq!(actions.record, Some(Record::Acked(ID, c(6))));
     connection.on_client(&seg(c(6), p(1)), Peer::Joined, ms(4));
     // The client and this host are through, but the copy is the last of what the shadow lacks.
@@ -1198,7 +1197,7 @@ fn eager_acknowledges_what_copies_cover_and_tells_the_backup() {
     connection.on_progress(&progress(0, 0), ms(1));
     kept(&mut connection, 0, 100);
     let (verdict, actions) = connection.on_server(&seg(p(0), c(100)), ms(1));
-    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(verdict, Outbound::Send(Rewrite::default()));
     assert_eq!(actions.record, acked(100));
     // Once for each acknowledgement.
     let (_, actions) = connection.on_server(&seg(p(0), c(100)).data(10), ms(1));
@@ -1238,7 +1237,7 @@ fn eager_copies_may_come_in_any_order() {
         kept(&mut connection, from, len);
     }
     let (verdict, actions) = connection.on_server(&seg(p(0), c(350)), ms(1));
-    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(verdict, Outbound::Send(Rewrite::default()));
     assert_eq!(actions.record, acked(350));
 }
 
@@ -1247,7 +1246,7 @@ fn eager_server_waits_for_the_shadow_as_any_does() {
     let mut connection = eager();
     assert_eq!(connection.state(), State::Opening);
     let (verdict, _) = connection.on_server(&seg(p(0), c(0)).data(10), ms(1));
-    assert_eq!(verdict, Verdict::Hold(p(0), p(10)));
+    assert_eq!(verdict, Outbound::Hold(p(0), p(10)));
     // Nor is anything acknowledged before.
     kept(&mut connection, 0, 100);
     swallowed(connection.on_server(&seg(p(10), c(100)), ms(1)));
@@ -1277,7 +1276,7 @@ fn eager_window_opens_as_far_as_copies_may_go_when_the_shadow_stands_still() {
         window: Some(0),
         ..Rewrite::default()
     };
-    assert_eq!(verdict, Verdict::Send(shut));
+    assert_eq!(verdict, Outbound::Send(shut));
     // Its server may be a little slower.
     let (opened, now) = loop {
         let now = connection.poll_at().unwrap();
@@ -1301,7 +1300,7 @@ fn eager_window_opens_as_far_as_copies_may_go_when_the_shadow_stands_still() {
         window: Some(9_000),
         ..Rewrite::default()
     };
-    assert_eq!(verdict, Verdict::Send(rewrite));
+    assert_eq!(verdict, Outbound::Send(rewrite));
 }
 
 #[test]
@@ -1330,7 +1329,7 @@ fn window_opens_no_further_than_what_can_be_kept() {
             window: Some(window),
             ..Rewrite::default()
         };
-        assert_eq!(verdict, Verdict::Send(rewrite), "{policy:?} {retain}");
+        assert_eq!(verdict, Outbound::Send(rewrite), "{policy:?} {retain}");
     }
     // Copies that cost less leave more room.
     let mut connection = eager();
@@ -1408,11 +1407,11 @@ fn policy_changes_in_a_long_stream() {
     assert!(connection.on_client(&kept, Peer::Joined, ms(2)).retain);
     connection.on_retained(&kept, 2048);
     let (verdict, actions) = connection.on_server(&seg(p(0), end + 100), ms(2));
-    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(verdict, Outbound::Send(Rewrite::default()));
     assert_eq!(actions.record, Some(Record::Acked(ID, end + 100)));
     // What has no copy waits.
     let (verdict, _) = connection.on_server(&seg(p(0), end + 200).data(1), ms(2));
-    let Verdict::Send(change) = verdict else {
+    let Outbound::Send(change) = verdict else {
         panic!("{verdict:?}")
     };
     assert_eq!(change.ack, Some(end + 100));
@@ -1424,14 +1423,14 @@ fn blocks_above_a_lower_acknowledgement_are_left_out() {
     let mut answer = seg(p(0), c(100)).data(10);
     assert!(answer.options.sack.push(c(200), c(300)));
     let (verdict, _) = connection.on_server(&answer, ms(1));
-    let Verdict::Send(change) = verdict else {
+    let Outbound::Send(change) = verdict else {
         panic!("{verdict:?}")
     };
     assert_eq!((change.ack, change.sack), (Some(c(0)), SackRewrite::Blank));
     // With an acknowledgement that stays they stay.
     connection.on_progress(&progress(100, 0), ms(2));
     let (verdict, _) = connection.on_server(&answer, ms(3));
-    assert_eq!(verdict, Verdict::Send(Rewrite::default()));
+    assert_eq!(verdict, Outbound::Send(Rewrite::default()));
 }
 
 #[test]

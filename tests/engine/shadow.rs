@@ -16,8 +16,9 @@ use sttcp::{
     primary::{Connection, ConnectionId, Socket, Terms},
     rewrite::{Rewrite, SackRewrite},
     seq::{Delta, SeqNumber},
-    shadow::{Actions, Inbound, Outbound, Shadow},
+    shadow::{Actions, Shadow},
     time::Instant,
+    verdict::{Inbound, Outbound},
     wire::{Flags, Options, Segment, Timestamps},
 };
 

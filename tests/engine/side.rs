@@ -16,8 +16,8 @@ use sttcp::{
     node::{Peer, Predecessor, Role},
     primary::{ConnectionId, Socket, Terms, STALL_TIMEOUT},
     rewrite::Rewrite,
-    shadow::Inbound,
-    side::{early, is_fresh, open, unknown, Actions, Opening, Outbound, Side},
+    side::{early, is_fresh, open, unknown, Actions, Opening, Side},
+    verdict::{Inbound, Outbound},
     wire::{Flags, Options, Segment},
 };
 

@@ -20,8 +20,9 @@ use sttcp::{
     rewrite::{Checksum, Rewrite},
     seq::{Delta, SeqNumber},
     shadow::Shadow,
-    side::{self, Actions, Inbound, Outbound, Side},
+    side::{self, Actions, Side},
     time::{earliest, Instant},
+    verdict::{Inbound, Outbound},
     wire::{Flags, Flow, Segment},
 };
 

@@ -26,8 +26,9 @@ use sttcp::node::{Event, Node, Peer, Role};
 use sttcp::primary::{self, plain_handshake, ConnectionId, Policy, Socket, STALL_TIMEOUT};
 use sttcp::rewrite::{Checksum, Rewrite};
 use sttcp::seq::SeqNumber;
-use sttcp::side::{self, Actions, Inbound, Outbound, Side};
+use sttcp::side::{self, Actions, Side};
 use sttcp::time::{earliest, Instant};
+use sttcp::verdict::{Inbound, Outbound};
 use sttcp::wire::{Flow, Packet, Segment};
 
 /// The service's port, and the client's port of its connection 0.
