@@ -202,7 +202,7 @@ pub struct Told {
     pub isn: SeqNumber,
     pub iss: SeqNumber,
     scale: u8,
-    /// The right edge that the SYN-ACK gave.
+    /// The right edge that was told in the handshake.
     first: SeqNumber,
     edge: SeqNumber,
     ready: bool,
@@ -225,6 +225,15 @@ impl Told {
     /// An eager primary has promised a window that its backup need not have.
     pub fn forget_window(&mut self) {
         self.edge = self.first;
+    }
+
+    /// A host sends the client a segment before it knows that the client has heard the SYN-ACK.
+    pub fn shake_hands(&mut self, segment: &Segment) {
+        if self.ready && !segment.flags.contains(Flags::SYN) {
+            let edge = segment.ack + (u32::from(segment.window) << self.scale);
+            self.first = self.first.later(edge);
+            self.edge = self.edge.later(edge);
+        }
     }
 
     /// A host sends the client a segment. `own` are the host's facts, `other` those of its peer.

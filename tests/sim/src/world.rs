@@ -392,12 +392,11 @@ impl World {
             ));
         };
         // Whom another has succeeded may be behind that one.
-        if self.report.split
-            || self.excuse(at).is_some()
-            || index != self.speaker
-            || gate == Gate::Early
-        {
+        if self.report.split || self.excuse(at).is_some() || index != self.speaker {
             return;
+        }
+        if gate == Gate::Early {
+            return self.told[at].shake_hands(&parsed.segment);
         }
         let peer = &self.hosts[1 - index];
         let other = peer.facts.get(&port);
