@@ -903,10 +903,15 @@ impl Connection {
             && !planted(Plant::Fin)
     }
 
+    /// Whether the client knows that all it has said has arrived. It has no use for a window then, and may be gone: what it hears later it answers with a
+    /// reset, which would take from the shadow's server what that has yet to read.
+    fn has_all(&self) -> bool {
+        self.client_fin.is_some_and(|fin| self.acked >= fin)
+    }
+
     /// Whether the connection has ended in both directions and both ends know it.
     fn has_ended(&self) -> bool {
-        matches!((self.client_fin, self.server_fin), (Some(client), Some(server))
-            if self.acked >= client && self.snd_una >= server)
+        self.has_all() && self.server_fin.is_some_and(|fin| self.snd_una >= fin)
     }
 
     fn check_end(&mut self, now: Instant) {
@@ -976,7 +981,8 @@ impl Connection {
     /// Sends the acknowledgement and the window that were held back, as far as they are allowed now.
     fn release(&mut self, actions: &mut Actions, now: Instant) {
         let (allowed, limit) = (self.allowed(), self.limit(self.edge, now));
-        if allowed > self.acked || limit.since(self.window.edge()) >= WORTH {
+        let opens = limit.since(self.window.edge()) >= WORTH && !self.has_all();
+        if allowed > self.acked || opens {
             self.acked = allowed;
             actions.send = unless(Plant::Release, Some(self.acknowledgement(allowed, limit)));
             actions.record = actions.record.or(self.confide());
@@ -1002,7 +1008,7 @@ impl Connection {
     /// Looks whether the backup owes something, and whether the connection has ended.
     fn check(&mut self, now: Instant) {
         let told = self.window.edge();
-        let closed = self.edge > told && told.since(self.acked) < WORTH;
+        let closed = self.edge > told && told.since(self.acked) < WORTH && !self.has_all();
         if self.gated() && (closed || self.rcv_nxt > self.shadow_rcv) {
             self.wait(now);
         }

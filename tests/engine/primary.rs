@@ -1304,6 +1304,25 @@ fn eager_window_opens_as_far_as_copies_may_go_when_the_shadow_stands_still() {
 }
 
 #[test]
+fn client_whose_end_is_acknowledged_hears_of_no_window() {
+    let mut connection = protected();
+    connection.on_server(&seg(p(0), c(0)).window(2000), ms(2));
+    let last = seg(c(0), p(0)).data(1000).flag(Flags::FIN);
+    connection.on_client(&last, Peer::Joined, ms(2));
+    swallowed(connection.on_server(&seg(p(0), c(1001)).window(60_000), ms(2)));
+    let room = |edge| Progress {
+        edge: c(edge),
+        ..progress(1001, 0)
+    };
+    let ack = connection.on_progress(&room(1001), ms(3)).send.unwrap();
+    assert_eq!(ack.ack, c(1001));
+    // The shadow's server reads on. The client may be gone, and would answer with a reset.
+    assert_eq!(connection.on_progress(&room(60_000), ms(4)).send, None);
+    // Nor does the backup owe a window any longer.
+    assert_eq!(connection.poll_at(), None);
+}
+
+#[test]
 fn window_opens_no_further_than_what_can_be_kept() {
     let wide = Progress {
         edge: c(60_000),
