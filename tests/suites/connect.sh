@@ -9,12 +9,13 @@
 CONNECT=$SELFTESTS/net/mptcp/mptcp_connect
 port=10000
 
-# make_files: one for each way, of 1 to 6 MiB.
+# make_files FATE: one for each way, of 1 to 6 MiB; for a takeover four times as much, so that there is time for the cut.
 make_files() {
-    local name
+    local name factor=1
+    [ "$1" = whole ] || factor=4
     for name in cin sin; do
         draw $((5 << 20))
-        head -c $((drawn + (1 << 20))) /dev/urandom >"$WORK/$name"
+        head -c $(((drawn + (1 << 20)) * factor)) /dev/urandom >"$WORK/$name"
     done
     echo "# the client sends $(stat -c %s "$WORK/cin") bytes, the servers $(stat -c %s "$WORK/sin")"
 }
@@ -114,7 +115,7 @@ everywhere() {
 begin
 RANDOM=$SEED
 echo "# SEED=$SEED"
-make_files
+make_files whole
 for mode in poll mmap sendfile splice; do
     transfer "$mode" 4 whole -m $mode
     transfer "$mode" 6 whole -m $mode
@@ -122,13 +123,15 @@ done
 for mode in poll mmap sendfile splice; do
     for version in 4 6; do
         weather
-        make_files
-        transfer "$mode, lossy" $version whole -m $mode
-        transfer "$mode, lossy" $version takeover -m $mode
+        for fate in whole takeover; do
+            make_files $fate
+            transfer "$mode, lossy" $version $fate -m $mode
+        done
     done
 done
 weather
 for fate in whole takeover; do
+    make_files $fate
     for peek in saveWithPeek saveAfterPeek; do transfer "$peek, lossy" 4 "$fate" -P $peek; done
     transfer "small buffers, lossy" 4 "$fate" -R 65536 -S 65536
     everywhere tcp_syncookies 2
@@ -142,6 +145,7 @@ for fate in whole takeover; do
     rounds=3 transfer "three times from one socket, lossy" 4 "$fate" -I 3 -i "$WORK/sin"
 done
 # The tap alone loses.
+make_files whole
 ip netns exec switch tc qdisc add dev "to-$silent" root netem loss random 1%
 transfer "poll, the tap loses besides" 4 whole
 ktap_end
