@@ -50,6 +50,14 @@ host() { # NAME PORT ADDRESS
     ip -n "$1" addr add "10.0.0.$3/24" dev eth0
     ip -n "$1" addr add "fd00::$3/64" dev eth0 nodad
     ip -n "$1" link set eth0 up
+    keep_order switch "$2"
+    keep_order "$1" eth0
+}
+
+# keep_order NAMESPACE DEVICE: what two CPUs send through it arrives in order, as through a cable: a queue for each flow (RPS), and not for each CPU.
+keep_order() {
+    # shellcheck disable=SC2016 # expanded there
+    ip netns exec "$1" bash -c 'for queue in /sys/class/net/$0/queues/rx-*/rps_cpus; do printf %x $(((1 << $(nproc)) - 1)) >"$queue"; done' "$2"
 }
 
 # server_host NAME NUMBER: a host that owns the service address too.
