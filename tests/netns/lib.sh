@@ -176,7 +176,10 @@ settle() { wait_until 20 in_step; }
 # rejoin: the cut host comes back, finds a later epoch, and becomes the backup of the other.
 rejoin() {
     ip -n switch link set "to-$speaker" up
-    settle
+    settle && return
+    ip -n switch -brief link | sed 's/^/# switch: /'
+    bridge -n switch link | sed 's/^/# switch: /'
+    return 1
 }
 
 # ended PID; went_on_or_ended PID: the client made its mark again.
