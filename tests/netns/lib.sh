@@ -50,8 +50,6 @@ host() { # NAME PORT ADDRESS
     ip -n "$1" addr add "10.0.0.$3/24" dev eth0
     ip -n "$1" addr add "fd00::$3/64" dev eth0 nodad
     ip -n "$1" link set eth0 up
-    keep_order switch "$2"
-    keep_order "$1" eth0
 }
 
 # keep_order NAMESPACE DEVICE: what two CPUs send through it arrives in order, as through a cable: a queue for each flow (RPS), and not for each CPU.
