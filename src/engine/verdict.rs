@@ -24,7 +24,7 @@ pub enum Outbound {
     Send(Rewrite),
     /// The same, but it goes out in any case.
     SendAnyway(Rewrite),
-    /// It is kept in the queue; it covers these sequence numbers of the primary.
+    /// It is kept in the queue until an action frees or sends it; it covers these sequence numbers of the primary.
     Hold(SeqNumber, SeqNumber),
     /// It is freed. To its socket it was sent.
     Swallow,

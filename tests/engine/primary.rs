@@ -1305,7 +1305,12 @@ fn eager_window_opens_as_far_as_copies_may_go_when_the_shadow_stands_still() {
 
 #[test]
 fn client_whose_end_is_acknowledged_hears_of_no_window() {
-    let mut connection = protected();
+    let mut connection = opening();
+    let narrow = Progress {
+        edge: c(1001),
+        ..progress(0, 0)
+    };
+    connection.on_progress(&narrow, ms(1));
     connection.on_server(&seg(p(0), c(0)).window(2000), ms(2));
     let last = seg(c(0), p(0)).data(1000).flag(Flags::FIN);
     connection.on_client(&last, Peer::Joined, ms(2));
