@@ -497,9 +497,16 @@ impl Node {
         self.carry_out(entry, actions)
     }
 
-    fn poll_entry(&self, entry: &mut Entry, now: Instant, next: &mut Option<Instant>) -> bool {
+    /// The peer was last heard at `heard`.
+    fn poll_entry(
+        &self,
+        entry: &mut Entry,
+        now: Instant,
+        heard: Option<Instant>,
+        next: &mut Option<Instant>,
+    ) -> bool {
         let stall = Duration::from_millis(u64::from(self.stall_ms.load(Relaxed)));
-        let due = entry.side.poll(now, stall);
+        let due = entry.side.poll(now, stall, heard);
         let keep = due.is_none_or(|actions| self.carry_out(entry, actions));
         *next = earliest(*next, entry.side.poll_at());
         keep
@@ -552,9 +559,10 @@ impl Fire<HOUSEKEEPING> for Node {
         }
         let next_sweep = self.next_sweep.load(Relaxed);
         let number = next_sweep / SWEEP.as_nanos() as u64;
+        let heard = self.engine.lock().last_heard();
         let mut next = Some(Instant::from_nanos(next_sweep));
         self.table.retain(|entry| {
-            self.poll_entry(entry, now, &mut next)
+            self.poll_entry(entry, now, heard, &mut next)
                 && (!sweep || self.sweep_entry(entry, now, number))
         });
         next.map(|at| at.max(now.after(TICK)).as_nanos())

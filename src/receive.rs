@@ -219,6 +219,7 @@ impl Node {
             Inbound::Pass(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
             Inbound::Pass(_) => self.drop_for_memory(skb),
             Inbound::Queue => self.enqueue(skb, entry, segment),
+            Inbound::Ignore => Verdict::Drop(skb),
             Inbound::Drop(counter) => {
                 self.count(counter);
                 Verdict::Drop(skb)
@@ -257,9 +258,6 @@ impl Node {
 
     /// Keeps a client's segment until the shadow is ready.
     fn enqueue(&self, mut skb: SkBuff, entry: &mut Entry, segment: &Segment) -> Verdict {
-        if segment.is_empty() {
-            return Verdict::Drop(skb);
-        }
         if entry.queue.len() >= MAX_PENDING {
             self.count(Counter::PendingOverflow);
             return Verdict::Drop(skb);

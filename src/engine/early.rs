@@ -22,11 +22,12 @@ use core::time::Duration;
 /// How long client segments wait for the primary's word.
 const PENDING: Duration = Duration::from_secs(1);
 
-/// How long a SYN is remembered: as long as the failure of a primary may take to be noticed, and the client to repeat what it said.
-const HANDSHAKE: Duration = Duration::from_secs(60);
-
-/// How long a primary may take to tell of a connection, its first word being lost some times: after that it has ended it, or is dead.
+/// How long a primary may take to tell of a connection, its first word being lost some times: after that it has ended it, or is dead. One that is
+/// heard later than that will not tell: its end may have overtaken the SYN.
 const WORD: Duration = Duration::from_secs(1);
+
+/// How long a SYN is remembered whose primary is silent: as long as its failure may take to be noticed, and the client to repeat what it said.
+const HANDSHAKE: Duration = Duration::from_secs(60);
 
 /// How often a client is asked at most, and how long it is waited for each time. Linux answers twice a second at most (`tcp_invalid_ratelimit`).
 const QUESTIONS: u8 = 3;
@@ -38,13 +39,13 @@ struct Question {
     id: ConnectionId,
     before: Predecessor,
     asked: u8,
-    until: Instant,
 }
 
 /// A connection that the primary has not told of.
 #[derive(Debug)]
 pub struct Early {
     since: Instant,
+    next_poll: Instant,
     /// What the SYN said, in the form of the primary's word; its number and clock come with [`Early::answered_at`].
     open: Option<Open>,
     answered_at: Option<Instant>,
@@ -57,6 +58,7 @@ impl Early {
         let open = segment.opens().then(|| offer(flow, segment));
         (open.is_some() || is_data(segment)).then_some(Self {
             since: now,
+            next_poll: now.after(PENDING),
             open: open.flatten(),
             answered_at: None,
             question: None,
@@ -65,11 +67,18 @@ impl Early {
 
     /// A segment of the client.
     pub fn on_client(&mut self, segment: &Segment, now: Instant) -> Inbound {
-        if segment.flags.intersects(Flags::SYN | Flags::RST) {
-            return Inbound::Drop(match segment.opens() {
-                true => Counter::SynsHeard,
-                false => Counter::StrayIn,
-            });
+        if segment.opens() {
+            let again = self.open.is_some_and(|open| open.client_isn == segment.seq);
+            if again && self.answered_at.is_none() {
+                self.since = now;
+            }
+            return Inbound::Drop(Counter::SynsHeard);
+        }
+        if segment.flags.contains(Flags::SYN) {
+            return Inbound::Drop(Counter::StrayIn);
+        }
+        if segment.flags.contains(Flags::RST) {
+            return Inbound::until_ready(segment);
         }
         let primary_isn = segment.ack - 1;
         if let Some(open) = self
@@ -97,7 +106,7 @@ impl Early {
                 self.open = None;
             }
         }
-        Inbound::Queue
+        Inbound::until_ready(segment)
     }
 
     /// Whether what was seen is of the connection that the primary tells of.
@@ -132,7 +141,6 @@ impl Early {
             id,
             before,
             asked: 0,
-            until: now,
         });
         self.ask_again(now)
     }
@@ -142,7 +150,7 @@ impl Early {
         let question = self.question.as_mut()?;
         let open = self.open.filter(|_| question.asked < QUESTIONS)?;
         question.asked = question.asked.saturating_add(1);
-        question.until = now.after(PATIENCE);
+        self.next_poll = now.after(PATIENCE);
         // Of two numbers half the circle apart one at least is in no window.
         let far = u32::from(question.asked) << 31;
         Some(Segment {
@@ -160,13 +168,22 @@ impl Early {
         Some((open, question.before))
     }
 
-    /// When it is to be forgotten, or its client to be asked again.
-    pub fn expires_at(&self) -> Instant {
-        match &self.question {
-            Some(question) => question.until,
-            None if self.open.is_some() => self.since.after(HANDSHAKE),
-            None => self.since.after(PENDING),
-        }
+    /// When it is to be looked at.
+    pub fn poll_at(&self) -> Instant {
+        self.next_poll
+    }
+
+    /// Whether the word of a primary that was last heard at `heard` may come yet, or be missed at a takeover.
+    pub fn waits(&self, heard: Option<Instant>, now: Instant) -> bool {
+        let told_by = self.answered_at.unwrap_or(self.since).after(WORD);
+        let silent = heard.is_none_or(|at| at <= told_by);
+        let of_use = self.open.is_some() && self.question.is_none();
+        of_use && silent && now < self.since.after(HANDSHAKE)
+    }
+
+    /// Waits on.
+    pub fn look_again(&mut self, now: Instant) {
+        self.next_poll = now.after(WORD);
     }
 }
 

@@ -327,7 +327,7 @@ impl Shadow {
             let inbound = if ours {
                 Inbound::Pass(Rewrite::default())
             } else {
-                Inbound::Queue
+                Inbound::until_ready(segment)
             };
             return (inbound, actions);
         }

@@ -389,17 +389,22 @@ impl Side {
         match self {
             Side::Primary(connection) => connection.poll_at(),
             Side::Shadow(shadow) => shadow.poll_at(),
-            Side::Pending(early) => Some(early.expires_at()),
+            Side::Pending(early) => Some(early.poll_at()),
         }
     }
 
-    /// Does what is due, if something is. `stall`: see [`Connection::poll`].
-    pub fn poll(&mut self, now: Instant, stall: Duration) -> Option<Actions> {
+    /// Does what is due, if something is. `stall`: see [`Connection::poll`]; the peer was last heard at `heard`.
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        stall: Duration,
+        heard: Option<Instant>,
+    ) -> Option<Actions> {
         self.poll_at().filter(|at| *at <= now)?;
         Some(match self {
             Side::Primary(connection) => connection.poll(now, stall).into(),
             Side::Shadow(shadow) => shadow.poll(now).into(),
-            Side::Pending(early) => match early.ask_again(now) {
+            Side::Pending(early) if !early.waits(heard, now) => match early.ask_again(now) {
                 Some(question) => Actions {
                     send: Some(question),
                     ..Actions::default()
@@ -409,6 +414,10 @@ impl Side {
                     ..Actions::remove()
                 },
             },
+            Side::Pending(early) => {
+                early.look_again(now);
+                Actions::default()
+            }
         })
     }
 

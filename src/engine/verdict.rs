@@ -5,6 +5,7 @@
 use super::counters::Counter;
 use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
+use super::wire::{Flags, Segment};
 
 /// What becomes of a segment of the client.
 #[derive(Clone, PartialEq, Debug)]
@@ -13,8 +14,20 @@ pub enum Inbound {
     Pass(Rewrite),
     /// It waits in the queue until the shadow is ready.
     Queue,
+    /// It is freed: what it says, later ones say again.
+    Ignore,
     /// It is dropped.
     Drop(Counter),
+}
+
+impl Inbound {
+    /// There is no shadow yet that is ready: what the segment carries waits for it, and so does a reset.
+    pub fn until_ready(segment: &Segment) -> Self {
+        match segment.is_empty() && !segment.flags.contains(Flags::RST) {
+            true => Inbound::Ignore,
+            false => Inbound::Queue,
+        }
+    }
 }
 
 /// What becomes of a segment that the local stack sends.

@@ -17,6 +17,7 @@ use sttcp::{
     primary::{ConnectionId, Socket, Terms, STALL_TIMEOUT},
     rewrite::Rewrite,
     side::{early, is_fresh, open, unknown, Actions, Opening, Side},
+    time::Instant,
     verdict::{Inbound, Outbound},
     wire::{Flags, Options, Segment},
 };
@@ -169,12 +170,17 @@ fn early_segments_wait_a_second() {
         side.on_client(&data, Peer::Joined, ms(1)),
         (Inbound::Queue, Actions::default())
     );
+    assert_eq!(
+        side.on_client(&seg(c(1), p(0)).rst(), Peer::Joined, ms(1))
+            .0,
+        Inbound::Queue
+    );
     let (outbound, actions) = side.on_output(&seg(s(0), c(0)), ms(1));
     assert_eq!(outbound, Outbound::Swallow);
     assert_eq!(actions.counts, [Some(Counter::OutputMuted), None]);
     assert_eq!(side.poll_at(), Some(ms(1000)));
-    assert_eq!(side.poll(ms(999), STALL_TIMEOUT), None);
-    let expired = side.poll(ms(1000), STALL_TIMEOUT).unwrap();
+    assert_eq!(side.poll(ms(999), STALL_TIMEOUT, None), None);
+    let expired = side.poll(ms(1000), STALL_TIMEOUT, None).unwrap();
     assert_eq!(expired.counts, [Some(Counter::PendingExpired), None]);
     assert!(expired.remove);
 }
@@ -217,7 +223,7 @@ fn heard(segments: &[Segment]) -> Side {
     for segment in segments {
         assert_eq!(
             side.on_client(segment, Peer::Joined, ms(10)).0,
-            Inbound::Queue
+            Inbound::until_ready(segment)
         );
     }
     side
@@ -236,12 +242,16 @@ fn client_that_waits_for_the_server_is_asked() {
     // A client without a SYN-ACK must take it for nothing; any other has one of the two outside its window.
     assert_eq!((asked.flags, asked.ack), (Flags::ACK, c(0)));
     assert_eq!(side.poll_at(), Some(ms(900)));
-    let again = side.poll(ms(900), Duration::ZERO).unwrap().send.unwrap();
+    let again = side
+        .poll(ms(900), Duration::ZERO, None)
+        .unwrap()
+        .send
+        .unwrap();
     assert_eq!(again.seq.since(asked.seq), i32::MIN);
     // It says where it stands.
     let third = seg(c(0), p(0)).timestamps(510, 9000);
     let (inbound, actions) = side.on_client(&third, Peer::Absent, ms(901));
-    assert_eq!(inbound, Inbound::Queue);
+    assert_eq!(inbound, Inbound::Ignore);
     assert_eq!(
         actions.counts,
         [
@@ -258,16 +268,20 @@ fn client_is_not_asked_for_ever() {
     let mut side = heard(&[]);
     side.take_over(|| ID, ms(300), Predecessor::default());
     for at in [900, 1500] {
-        assert!(side.poll(ms(at), Duration::ZERO).unwrap().send.is_some());
+        assert!(side
+            .poll(ms(at), Duration::ZERO, None)
+            .unwrap()
+            .send
+            .is_some());
     }
-    let over = side.poll(ms(2100), Duration::ZERO).unwrap();
+    let over = side.poll(ms(2100), Duration::ZERO, None).unwrap();
     assert!(over.remove && over.send.is_none());
     // One that has sent what did not come by: the server may have answered that.
     let mut side = heard(&[]);
     side.take_over(|| ID, ms(300), Predecessor::default());
     side.on_client(&seg(c(7), p(0)), Peer::Absent, ms(301));
     assert!(!side.is_migrated());
-    assert!(side.poll(ms(900), Duration::ZERO).unwrap().remove);
+    assert!(side.poll(ms(900), Duration::ZERO, None).unwrap().remove);
     // Nor one whose primary would have told of it, had it lived.
     let mut side = heard(&[]);
     assert!(
@@ -280,7 +294,7 @@ fn client_is_not_asked_for_ever() {
 fn client_tells_what_a_dead_primary_did_not() {
     let third = seg(c(0), p(0)).timestamps(510, 9000);
     let mut side = heard(&[third, third.data(20)]);
-    assert_eq!(side.poll_at(), Some(ms(60_000)));
+    assert_eq!(side.poll_at(), Some(ms(1000)));
     let actions = side.take_over(|| ID, ms(200), Predecessor::default());
     assert!(side.is_migrated() && !side.is_embryonic());
     assert_eq!(side.id(), Some(ID));
@@ -313,6 +327,43 @@ fn client_tells_what_a_dead_primary_did_not() {
     assert_eq!((change.seq, change.window), (Some(p(0)), Some(400)));
     // 9000 was ten milliseconds after the start, and this is 200 later.
     assert_eq!(change.tsval, Some(9000 + 200));
+}
+
+/// How long a handshake is remembered whose primary was last heard so many milliseconds before it is looked at.
+fn remembered(mut side: Side, silence: u64) -> u64 {
+    loop {
+        let now = side.poll_at().unwrap();
+        let heard = Instant::from_nanos(now.as_nanos().saturating_sub(silence * 1_000_000));
+        let actions = side.poll(now, STALL_TIMEOUT, Some(heard)).unwrap();
+        if actions.remove {
+            assert_eq!(actions.counts, [Some(Counter::PendingExpired), None]);
+            return now.as_nanos() / 1_000_000;
+        }
+        assert_eq!(actions, Actions::default());
+    }
+}
+
+#[test]
+fn handshake_is_remembered_while_its_primary_is_silent() {
+    let third = seg(c(0), p(0)).timestamps(510, 9000);
+    // Its word would have come: the connection is over, and its end has overtaken the SYN.
+    assert_eq!(remembered(heard(&[]), 5), 2000);
+    assert_eq!(remembered(heard(&[third]), 5), 2000);
+    // It may be dead, and this host does not know yet.
+    assert_eq!(remembered(heard(&[]), 15_000), 17_000);
+    assert_eq!(remembered(heard(&[third]), 15_000), 17_000);
+    assert_eq!(remembered(heard(&[third]), 70_000), 60_000);
+    // A client that has no answer asks again.
+    let mut side = heard(&[]);
+    side.on_client(&syn(CLIENT), Peer::Joined, ms(990));
+    let actions = side.poll(ms(1000), STALL_TIMEOUT, Some(ms(999))).unwrap();
+    assert_eq!(actions, Actions::default());
+    side.on_client(&syn(CLIENT + 9), Peer::Joined, ms(1500));
+    let silent = Predecessor {
+        silence: Duration::from_millis(100),
+        ..Predecessor::default()
+    };
+    assert!(side.take_over(|| ID, ms(2000), silent).send.is_some());
 }
 
 #[test]

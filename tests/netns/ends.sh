@@ -1,13 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# ENDS connections (2,000 unless told) that end in every way; then nothing is left. Topology: see lib.sh.
+# ENDS connections (2,000 unless told) that end in every way; then nothing is left. Topology: see lib.sh; a queue for each flow gives clients the
+# time to abort a handshake.
 
 . "$(dirname "$0")/lib.sh"
 # No takeover is meant to happen here, however busy the machine is.
 INTERVAL=500
 REPEAT=$((${ENDS:-2000} / 20))
 begin
+keep_order
 
 no_connections() { [ "$(ip netns exec "$1" cat /proc/net/sttcp | wc -l)" -eq 0 ]; }
 no_sockets() { [ -z "$(ip netns exec "$1" ss -Htan state connected exclude time-wait)" ]; }

@@ -52,8 +52,16 @@ host() { # NAME PORT ADDRESS
     ip -n "$1" link set eth0 up
 }
 
-# keep_order NAMESPACE DEVICE: what two CPUs send through it arrives in order, as through a cable: a queue for each flow (RPS), and not for each CPU.
+# keep_order: what two CPUs send through a link arrives in order, as through a cable: a queue for each flow (RPS), and not for each CPU. And it arrives
+# after the call that sends it; otherwise the answer may be there by then.
 keep_order() {
+    local host
+    for host in client primary backup; do
+        queue_flows switch "to-$host"
+        queue_flows $host eth0
+    done
+}
+queue_flows() { # NAMESPACE DEVICE
     # shellcheck disable=SC2016 # expanded there
     ip netns exec "$1" bash -c 'for queue in /sys/class/net/$0/queues/rx-*/rps_cpus; do printf %x $(((1 << $(nproc)) - 1)) >"$queue"; done' "$2"
 }

@@ -9,10 +9,7 @@
 INTERVAL=400
 BYTES=${BYTES:-4M}
 begin
-for host in client primary backup; do
-    keep_order switch "to-$host"
-    keep_order $host eth0
-done
+keep_order
 
 # moved COUNTER: it is more than when last asked.
 declare -A before

@@ -371,6 +371,7 @@ impl Host {
                     host.enqueue(entry, packet, &segment);
                     None
                 }
+                Inbound::Ignore => None,
                 Inbound::Drop(counter) => {
                     host.count(counter);
                     None
@@ -402,9 +403,6 @@ impl Host {
     }
 
     fn enqueue(&mut self, entry: &mut Entry, packet: Vec<u8>, segment: &Segment) {
-        if segment.is_empty() {
-            return;
-        }
         if entry.queue.len() >= MAX_PENDING {
             return self.count(Counter::PendingOverflow);
         }
@@ -747,9 +745,10 @@ impl Host {
         if sweep {
             self.next_sweep = now.after(SWEEP);
         }
+        let heard = self.engine.last_heard();
         let mut next = Some(self.next_sweep);
         self.retain(|host, entry| {
-            let due = entry.side.poll(now, STALL_TIMEOUT);
+            let due = entry.side.poll(now, STALL_TIMEOUT, heard);
             let keep = due.is_none_or(|actions| host.carry_out(entry, actions));
             next = earliest(next, entry.side.poll_at());
             keep && (!sweep || {

@@ -72,6 +72,7 @@ impl Host {
                 self.enqueue(at, frame, &segment);
                 self.carry_out(at, actions);
             }
+            Inbound::Ignore => self.carry_out(at, actions),
             Inbound::Drop(counter) => {
                 self.count(counter);
                 self.carry_out(at, actions);
@@ -152,7 +153,7 @@ impl Host {
 
     fn enqueue(&mut self, at: usize, frame: Frame, segment: &Segment) {
         if let Some(entry) = &mut self.entries[at] {
-            if !segment.is_empty() && entry.queue.len() < MAX_PENDING {
+            if entry.queue.len() < MAX_PENDING {
                 entry.queue.push((frame, segment.end()));
             }
         }

@@ -67,9 +67,10 @@ impl Host {
 
     fn poll_entry(&mut self, at: usize) {
         let now = self.now;
+        let heard = self.node.as_ref().and_then(Node::last_heard);
         let due = self.entries[at]
             .as_mut()
-            .and_then(|entry| entry.side.poll(now, STALL_TIMEOUT));
+            .and_then(|entry| entry.side.poll(now, STALL_TIMEOUT, heard));
         if let Some(actions) = due {
             self.carry_out(at, actions);
         }
