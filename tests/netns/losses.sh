@@ -171,42 +171,45 @@ result $? "what it says is held"
 mend
 
 # MEASURE=ROUNDS: how long transfers take under losses of the tap, as a multiple of what they take without, turn by turn; and how many datagrams
-# the two hosts send for them.
+# the two hosts send for them. What is "in frames" is sent as a cable carries it, and not up to 64 KB at a time.
+in_frames() { client ethtool -K eth0 tso "$1" gso "$1"; }
 declare -A took=() datagrams=()
-measure() { # POLICY NETEM CLIENT_ARGUMENTS...
-    local case="$1 $3" netem=$2 started host
-    set_policy "$1"
+measure() { # CASE NETEM CLIENT_ARGUMENTS...
+    local case="$1 $2" netem=$2 started host
     for host in "$speaker" "$silent"; do moved "$host" peer_sent; done
     shift 2
     # shellcheck disable=SC2086 # several words
     [ "$netem" = none ] || tap $netem
     started=$(date +%s%3N)
     client "$TRAFFIC" client "$@" --to "$(target 4)" --timeout $((4 * PATIENCE)) >/dev/null
-    took[$case $netem]=$((${took[$case $netem]:-0} + $(date +%s%3N) - started))
+    took[$case]=$((${took[$case]:-0} + $(date +%s%3N) - started))
     mend
     for host in "$speaker" "$silent"; do
-        datagrams[$host $case $netem]=$((${datagrams[$host $case $netem]:-0} - ${before[$host peer_sent]} + $(counter "$host" peer_sent)))
+        datagrams[$host $case]=$((${datagrams[$host $case]:-0} - ${before[$host peer_sent]} + $(counter "$host" peer_sent)))
     done
 }
 for _ in $(seq "${MEASURE:-0}"); do
     for policy in gated eager; do
+        set_policy $policy
         for netem in none "loss 1%" "loss 5%"; do
-            measure $policy "$netem" get --bytes 64M
-            measure $policy "$netem" put --bytes 64M
-            measure $policy "$netem" echo --count 1000
+            measure "$policy get" "$netem" get --bytes 64M
+            measure "$policy put" "$netem" put --bytes 64M
+            in_frames off
+            measure "$policy put in frames" "$netem" put --bytes 64M
+            in_frames on
+            measure "$policy echo" "$netem" echo --count 1000
         done
     done
 done
-for policy in gated eager; do
-    for kind in get put echo; do
+if [ -n "${MEASURE-}" ]; then
+    for case in {gated,eager}\ {get,put,"put in frames",echo}; do
         for netem in none "loss 1%" "loss 5%"; do
-            [ -z "${MEASURE-}" ] || echo "# $policy $kind $netem: $((${took[$policy $kind $netem]} / MEASURE)) ms," \
-                "throughput $((100 * ${took[$policy $kind none]} / ${took[$policy $kind $netem]})) of 100," \
-                "datagrams $((${datagrams[$speaker $policy $kind $netem]} / MEASURE)) of the primary," \
-                "$((${datagrams[$silent $policy $kind $netem]} / MEASURE)) of the backup"
+            echo "# $case $netem: $((${took[$case $netem]} / MEASURE)) ms, throughput $((100 * ${took[$case none]} / ${took[$case $netem]})) of 100," \
+                "datagrams $((${datagrams[$speaker $case $netem]} / MEASURE)) of the primary," \
+                "$((${datagrams[$silent $case $netem]} / MEASURE)) of the backup"
         done
     done
-done
+fi
 for host in primary backup; do
     echo "# $host: $(ip netns exec $host grep -v ' 0$' /proc/net/sttcp_stat | tr '\n' ' ')"
 done
