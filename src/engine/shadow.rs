@@ -210,7 +210,7 @@ impl Shadow {
             client_ack: open.primary_isn + 1,
             // The field of a SYN is not scaled (RFC 7323, section 2.2).
             client_edge: open.primary_isn + 1 + u32::from(open.window),
-            client_window: open.window >> open.window_scale.map_or(0, |(client, _)| client.min(14)),
+            client_window: window_field(open),
             client_tsval: open.timestamps.map_or(0, |(client, _)| client),
             client_tsecr: 0,
             client_data_at: None,
@@ -545,16 +545,19 @@ impl Shadow {
             return actions;
         }
         let options = &segment.options;
+        if self.guessed {
+            // Timestamps apart, of which the client's segments tell, the primary's stack declined what this one declines.
+            let scales = self.open.window_scale.zip(options.window_scale);
+            self.open.window_scale = scales.map(|((client, _), own)| (client, own.min(14)));
+            self.open.sack &= options.sack_permitted;
+            self.client_window = window_field(&self.open);
+        }
         let agreed = options.sack_permitted == self.open.sack
             && options.timestamps.is_some() == self.open.timestamps.is_some()
             && options.window_scale.is_some() == self.open.window_scale.is_some();
         self.delta = Delta::between(self.open.primary_isn, segment.seq);
         self.snd_nxt = segment.end();
         self.own_scale = options.window_scale.unwrap_or(0).min(14);
-        if self.guessed {
-            let own = self.own_scale;
-            self.open.window_scale = self.open.window_scale.map(|(client, _)| (client, own));
-        }
         self.edge = self.rcv_nxt + u32::from(segment.window);
         self.stack_edge = self.edge;
         if let (Some(own), Some((_, primary))) = (options.timestamps, self.open.timestamps) {
@@ -1093,4 +1096,9 @@ impl Shadow {
             ..Segment::default()
         }
     }
+}
+
+/// The field of a client's segment that says the same window as its SYN.
+fn window_field(open: &Open) -> u16 {
+    open.window >> open.window_scale.map_or(0, |(client, _)| client.min(14))
 }

@@ -367,6 +367,43 @@ fn handshake_is_remembered_while_its_primary_is_silent() {
 }
 
 #[test]
+fn guess_agrees_to_what_this_stack_does() {
+    let third = seg(c(0), p(0)).timestamps(510, 9000);
+    for declined in [
+        Options {
+            window_scale: None,
+            ..linux(70_000, 500, 9)
+        },
+        Options {
+            sack_permitted: false,
+            ..linux(70_000, 500, 9)
+        },
+    ] {
+        let mut side = heard(&[third]);
+        side.take_over(|| ID, ms(200), Predecessor::default());
+        let (_, actions) = side.on_output(&syn_ack(SHADOW).options(declined), ms(201));
+        let scale = declined.window_scale.map_or(0, |_| 7);
+        let ack = actions.inject.unwrap();
+        assert_eq!((ack.flags, ack.window), (Flags::ACK, 900 >> scale));
+        let said = seg(s(0), c(0)).data(5).window(400).timestamps(70_009, 510);
+        let (outbound, _) = side.on_output(&said, ms(210));
+        let Outbound::Send(change) = outbound else {
+            panic!("{outbound:?}")
+        };
+        assert_eq!((change.seq, change.window), (Some(p(0)), Some(400)));
+    }
+    // Of timestamps the client has told already.
+    let mut side = heard(&[third]);
+    side.take_over(|| ID, ms(200), Predecessor::default());
+    let without = Options {
+        timestamps: None,
+        ..linux(70_000, 500, 9)
+    };
+    let (_, actions) = side.on_output(&syn_ack(SHADOW).options(without), ms(201));
+    assert_eq!(actions.counts[0], Some(Counter::TakeoverReset));
+}
+
+#[test]
 fn no_guess_without_the_whole_handshake() {
     let third = seg(c(0), p(0)).timestamps(510, 9000);
     // Nothing from the beginning on; a server that has spoken; data without a SYN; options that no shadow has.

@@ -313,7 +313,7 @@ impl Tcp {
         let len = len.min(room).min(end.saturating_sub(self.sent().0));
         self.transmit(self.nxt, self.nxt + len, now);
         if close && self.sent().0 >= end {
-            self.closed_first = self.fin_in.is_none();
+            self.closed_first = !self.has_taken_fin();
             self.fin_out = Some(self.nxt + 1);
             self.transmit(self.nxt, self.nxt + 1, now);
         }
