@@ -48,6 +48,14 @@ use core::time::Duration;
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Hash)]
 pub struct ConnectionId(pub u64);
 
+impl ConnectionId {
+    /// Whether a primary gave this name after `other`, and no more than 2^31 others in between.
+    pub fn is_later_than(self, other: Self) -> bool {
+        let serial = |id: Self| id.0 as u32;
+        (serial(self).wrapping_sub(serial(other)) as i32) > 0
+    }
+}
+
 /// How long an `Open`, `Query` or `Close` waits for its answer before it is sent again.
 const RETRY: Duration = Duration::from_millis(20);
 

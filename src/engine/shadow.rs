@@ -303,6 +303,12 @@ impl Shadow {
         self.id == open.id
     }
 
+    /// Whether `open` is the primary's word for an earlier connection between the same endpoints, delivered late.
+    pub fn is_later_than(&self, open: &Open) -> bool {
+        // A doomed one may be another primary's.
+        self.state != State::Doomed && self.id.is_later_than(open.id)
+    }
+
     /// Whether this is the SYN that the local stack has yet to answer, so that there is no socket.
     pub fn is_opened_by(&self, syn: &Segment) -> bool {
         self.state == State::Opening && syn.seq == self.open.client_isn

@@ -119,7 +119,7 @@ impl From<shadow::Actions> for Actions {
 /// What becomes of an `Open`.
 #[derive(Debug)]
 pub struct Opening {
-    /// The shadow that is to be kept in the place of what was there; none if it is there already.
+    /// The shadow that is to be kept in the place of what was there; none if that is to stay.
     pub shadow: Option<Side>,
     /// Whether it gets the queue of what was there.
     pub inherits: bool,
@@ -135,6 +135,13 @@ pub fn open(found: Option<&mut Side>, open: &Open, now: Instant) -> Opening {
                 shadow: None,
                 inherits: false,
                 actions: Actions::tell(shadow.on_query()),
+            };
+        }
+        Some(Side::Shadow(shadow)) if shadow.is_later_than(open) => {
+            return Opening {
+                shadow: None,
+                inherits: false,
+                actions: Actions::tell(Some(Record::Gone(open.id, Gone::Ended))),
             };
         }
         Some(Side::Pending(early)) => early.is_of(open),

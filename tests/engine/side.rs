@@ -127,6 +127,20 @@ fn shadow_is_opened_once() {
 }
 
 #[test]
+fn late_word_of_an_earlier_connection_takes_nothings_place() {
+    let mut earlier = plain_open();
+    earlier.id = ConnectionId(ID.0 - 1);
+    let mut side = shadow();
+    let late = open(Some(&mut side), &earlier, ms(1));
+    assert!(late.shadow.is_none());
+    assert_eq!(late.actions, tells(Record::Gone(earlier.id, Gone::Ended)));
+    // What another primary has left is in nobody's way, whatever its name.
+    side.end_session(Counter::UnprotectedBackupLost, Peer::Joined, ms(2));
+    let opening = open(Some(&mut side), &earlier, ms(3));
+    assert_eq!(opening.shadow.unwrap().id(), Some(earlier.id));
+}
+
+#[test]
 fn only_waiting_segments_are_inherited() {
     let earlier = |mut side: Side| {
         let mut later = plain_open();

@@ -14,7 +14,7 @@ chance="LPUSH and LPOP on plain|LREM on plain|RANDFIELD|RANDMEMBER|RANDOMKEY|GET
 
 # What takes minutes in an emulated guest, by name or by regular expression.
 long=("/[Ff]uzz" "/[Ss]tress test" "MIGRATE cached connections are released after some time" "/SCAN regression test for issue #4906"
-    "XADD mass insertion and XLEN" "XREVRANGE returns the reverse of XRANGE" "/KEYSIZES - Test hyperloglog" "/PFCOUNT multiple-keys merge"
+    "XADD mass insertion and XLEN" "XREVRANGE returns the reverse of XRANGE" "/KEYSIZES - Test hyperloglog" "/PFCOUNT multiple-keys merge" "Verify Lua performs GC correctly after script loading"
     "LATENCY of expire events are correctly collected" "Client closed in the middle of blocking FLUSHALL ASYNC")
 # What loads an append-only file that the server was not started with: fails without protection as well, in another place each time.
 files=("XREADGROUP with NOACK creates consumer" "Consumer without PEL is present in AOF after AOFRW"
