@@ -13,14 +13,12 @@ deterministic="type/string type/list type/zset sort hyperloglog keyspace multi p
 chance="LPUSH and LPOP on plain|LREM on plain|RANDFIELD|RANDMEMBER|RANDOMKEY|GETEX|[Ee]xpire|EXPIRE|volatile|B[LRZ]M?(POP|MOVE)|blocked|Linked LMOVEs|to replica|UNSUBSCRIBE without"
 
 # What takes minutes in an emulated guest, by name or by regular expression.
-long=("/[Ff]uzz" "/[Ss]tress test" "MIGRATE cached connections are released after some time" "/SCAN regression test for issue #4906"
-    "XADD mass insertion and XLEN" "XREVRANGE returns the reverse of XRANGE" "/KEYSIZES - Test hyperloglog" "/PFCOUNT multiple-keys merge" "Verify Lua performs GC correctly after script loading"
+long=("/[Ff]uzz" "/[Ss]tress test" "/SORT speed" "MIGRATE cached connections are released after some time"
+    "/SCAN regression test for issue #4906" "XREVRANGE returns the reverse of XRANGE" "/KEYSIZES - Test hyperloglog"
+    "/PFCOUNT multiple-keys merge" "Verify Lua performs GC correctly after script loading"
     "LATENCY of expire events are correctly collected" "Client closed in the middle of blocking FLUSHALL ASYNC")
-# What loads an append-only file that the server was not started with: fails without protection as well, in another place each time.
-files=("XREADGROUP with NOACK creates consumer" "Consumer without PEL is present in AOF after AOFRW"
-    "Empty stream with no lastid can be rewrite into AOF correctly")
 left_out=()
-for name in "${long[@]}" "${files[@]}"; do left_out+=(--skiptest "$name"); done
+for name in "${long[@]}"; do left_out+=(--skiptest "$name"); done
 
 # run UNIT [ARGUMENT...]: what it said is in $WORK/unit.
 run() {
@@ -109,7 +107,6 @@ RANDOM=$SEED
 echo "# SEED=$SEED"
 redis_up || bail "Redis does not come up"
 for name in "${long[@]}"; do skip "${name#/}" "takes minutes in an emulated guest"; done
-for name in "${files[@]}"; do skip "$name" "loads an append-only file that the server was not started with"; done
 for file in "$SUITES"/redis/tests/unit/{type/,}*.tcl; do
     name=${file#"$SUITES/redis/tests/unit/"}
     name=${name%.tcl}
