@@ -65,7 +65,7 @@ unit() {
             status=0
             skip "$1: $(paste -sd ';' "$WORK/failed")" "fails with the module idle as well"
         else
-            note "$WORK/unit.protected"
+            note "$WORK/unit.protected" "$WORK"/redis.log.*
         fi
     fi
     result $status "$1: $passed tests pass in $((SECONDS - begun)) s; skipped: ${skipped:-none}; $digests"
@@ -97,7 +97,7 @@ survives_in() {
     }
     [ $status -eq 0 ] || {
         failed | sed 's/^/# /'
-        note "$WORK/unit"
+        note "$WORK/unit" "$WORK"/redis.log.*
     }
     result $status "$1, through a takeover after test $((drawn + 1)): $(said ok) tests pass"
 }

@@ -283,8 +283,12 @@ impl Tcp {
             if segment.seq == self.rcv {
                 self.state = State::Closed;
             }
-        } else if !segment.is_empty() || !self.in_window(segment) {
-            self.complain(now);
+        } else {
+            // Whoever still speaks is waited for (Linux: `tcp_timewait_state_process`).
+            self.ends_at = Some(now.after(TIME_WAIT));
+            if !segment.is_empty() || !self.in_window(segment) {
+                self.complain(now);
+            }
         }
     }
 }
