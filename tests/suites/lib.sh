@@ -84,11 +84,10 @@ redis_up() {
     done
     wait_until 20 listens primary $REDIS && wait_until 20 listens backup $REDIS
 }
-# With an append-only file from the start: tests load it as soon as they have switched it on, when a server is still about to write it.
 redis_start() {
     mkdir -p "$WORK/redis.d.${1:0:1}"
     ip netns exec "$1" redis-server --port $REDIS --bind "$VIP4" "$VIP6" --unixsocket "$WORK/redis.${1:0:1}" --protected-mode no --save '' \
-        --appendonly yes --appendfsync no --enable-debug-command yes --enable-protected-configs yes --dir "$WORK/redis.d.${1:0:1}" >"$WORK/redis.log.${1:0:1}" 2>&1 &
+        --enable-debug-command yes --enable-protected-configs yes --dir "$WORK/redis.d.${1:0:1}" >"$WORK/redis.log.${1:0:1}" 2>&1 &
 }
 # redis HOST COMMAND...: beside the service.
 redis() { redis-cli -s "$WORK/redis.${1:0:1}" "${@:2}"; }
