@@ -15,6 +15,7 @@
 #   on [-t SECONDS] NAME 'COMMAND'   runs it there (bash, as root, in /share); its output, its exit status. 124: took too
 #                              long (60 s); 125: the guest died. May be called in the background, and many at a time.
 #   kill_guest NAME            SIGKILL to its QEMU: the host loses power
+#   stop_guest NAME            SIGSTOP to its QEMU: the same for the others, and takes no CPU time from them; nothing but kill_guest may follow
 #   freeze NAME, thaw NAME     its CPUs stand still
 #   unplug NAME, plug NAME     the guest's link goes down and up
 #   monitor NAME 'COMMAND'     for QEMU's monitor
@@ -129,6 +130,8 @@ freeze() { monitor "$1" stop; }
 thaw() { monitor "$1" cont; }
 unplug() { monitor "$1" "set_link n0 off"; }
 plug() { monitor "$1" "set_link n0 on"; }
+
+stop_guest() { kill -STOP "$(<"$SEGMENT/$1/pid")"; }
 
 kill_guest() {
     local pid

@@ -25,6 +25,7 @@ pub struct Outcome {
     pub turns: u64,
     pub connected_after: Option<Duration>,
     pub gap: Gap,
+    pub gaps: Vec<Gap>,
     pub tcp: Option<TcpInfo>,
     /// When it was through.
     pub at: Duration,
@@ -47,6 +48,7 @@ impl Outcome {
             turns: session.turns(),
             connected_after: session.connected_after(),
             gap: session.longest_gap(),
+            gaps: session.notable_gaps().to_vec(),
             tcp,
             at,
         }
@@ -134,6 +136,8 @@ pub struct Each {
     pub connect_ms: Option<f64>,
     pub gap_ms: f64,
     pub gap_began_ms: f64,
+    /// Of those of 5 ms or more, when each began and how long it was.
+    pub gaps: Vec<(f64, f64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
 }
@@ -168,6 +172,11 @@ impl Report {
                 connect_ms: outcome.connected_after.map(ms),
                 gap_ms: ms(outcome.gap.length),
                 gap_began_ms: ms(outcome.gap.began),
+                gaps: outcome
+                    .gaps
+                    .iter()
+                    .map(|gap| (ms(gap.began), ms(gap.length)))
+                    .collect(),
                 retransmits: outcome.tcp.map(|tcp| tcp.retransmits),
             });
         }
@@ -252,6 +261,7 @@ mod tests {
                 length: Duration::from_millis(gap),
                 began: Duration::from_millis(5),
             },
+            gaps: vec![],
             tcp: None,
             at: Duration::from_millis(9),
         }

@@ -129,11 +129,16 @@ pub struct Gap {
     pub began: Duration,
 }
 
+/// The shortest gap that is remembered by itself, and how many are.
+const NOTABLE: Duration = Duration::from_millis(5);
+const MOST: usize = 10_000;
+
 /// Measures gaps while the client waits for something, and not while it thinks.
 #[derive(Debug, Default)]
 struct GapClock {
     waiting_since: Option<Duration>,
     longest: Gap,
+    notable: Vec<Gap>,
 }
 
 impl GapClock {
@@ -151,8 +156,12 @@ impl GapClock {
             return;
         };
         let length = now.saturating_sub(began);
+        let gap = Gap { length, began };
         if length > self.longest.length {
-            self.longest = Gap { length, began };
+            self.longest = gap;
+        }
+        if length >= NOTABLE && self.notable.len() < MOST {
+            self.notable.push(gap);
         }
     }
 }
@@ -500,6 +509,11 @@ impl Session {
     pub fn longest_gap(&self) -> Gap {
         self.gap.longest
     }
+
+    /// Those of 5 ms or more, the first ten thousand.
+    pub fn notable_gaps(&self) -> &[Gap] {
+        &self.gap.notable
+    }
 }
 
 #[cfg(test)]
@@ -567,6 +581,20 @@ mod tests {
                 length: MS(300),
                 began: MS(20)
             }
+        );
+        let notable: Vec<_> = session
+            .notable_gaps()
+            .iter()
+            .map(|gap| (gap.began, gap.length))
+            .collect();
+        assert_eq!(
+            notable,
+            [
+                (MS(0), MS(10)),
+                (MS(10), MS(10)),
+                (MS(20), MS(300)),
+                (MS(320), MS(10))
+            ]
         );
     }
 
