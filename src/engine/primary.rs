@@ -255,9 +255,10 @@ pub struct Connection {
     shadow_edge: SeqNumber,
     /// The client's clock as of the latest segment in order, if both sides use timestamps (RFC 7323, `TS.Recent`).
     client_clock: Option<u32>,
-    /// The end of what was sent to the backup again, and of what is to be.
-    repaired: SeqNumber,
-    repair_to: SeqNumber,
+    /// What the backup lacks and is to be sent when it has what comes before.
+    unsent: Unsent,
+    /// What the backup has asked for and the stack has yet to accept.
+    unaccepted: Unsent,
     /// The end of what there are copies of, from what the shadow has taken on without a gap; and a range of more.
     retained: SeqNumber,
     retained_apart: Span,
@@ -314,8 +315,8 @@ impl Connection {
             shadow_snd: SeqNumber::default(),
             shadow_edge: next,
             client_clock: None,
-            repaired: next,
-            repair_to: next,
+            unsent: Unsent::default(),
+            unaccepted: Unsent::default(),
             retained: next,
             retained_apart: Span {
                 start: next,
@@ -552,6 +553,10 @@ impl Connection {
         }
         let news = segment.ack > self.rcv_nxt;
         self.rcv_nxt = self.rcv_nxt.max(segment.ack);
+        if news {
+            let asked = self.unaccepted.take_before(self.rcv_nxt);
+            actions.resend = asked.and_then(|asked| self.repair(asked.start, asked.end));
+        }
         let new_data = segment.end() > self.snd_nxt;
         self.snd_nxt = self.snd_nxt.max(segment.end());
         if segment.flags.contains(Flags::FIN) {
@@ -657,12 +662,9 @@ impl Connection {
             }
             actions.release = Some(self.shadow_rcv);
             self.waiting_since = None;
-            if self.shadow_rcv >= self.repaired {
-                // What was sent has arrived: on with the rest.
-                actions.resend = self.repair(self.shadow_rcv, self.repair_to);
-            }
-            self.repaired = self.repaired.max(self.shadow_rcv);
-            self.repair_to = self.repair_to.max(self.shadow_rcv);
+            // What was sent has arrived, and no more than that: on with the rest.
+            let rest = self.unsent.take(self.shadow_rcv);
+            actions.resend = rest.and_then(|rest| self.repair(rest.start, rest.end));
         }
         if progress.edge > self.shadow_edge {
             self.shadow_edge = self.shadow_edge.max(progress.edge);
@@ -679,6 +681,13 @@ impl Connection {
     /// The tap did not show these bytes to the backup.
     pub fn on_missing(&mut self, span: &Span) -> Actions {
         let resend = if self.state == State::Protected {
+            if span.end > self.rcv_nxt {
+                self.unaccepted.forget_before(self.shadow_rcv);
+                self.unaccepted.add(Span {
+                    start: span.start.max(self.rcv_nxt),
+                    end: span.end,
+                });
+            }
             self.repair(span.start, span.end)
         } else {
             None
@@ -696,16 +705,12 @@ impl Connection {
         if start >= end {
             return None;
         }
-        let span = Span {
-            start,
-            end: end.min(start + REPAIR),
-        };
-        // A later gap is no reason to forget the rest of an earlier one.
-        if start <= self.shadow_rcv || self.repaired <= self.shadow_rcv {
-            self.repaired = span.end;
+        let split = end.min(start + REPAIR);
+        self.unsent.forget_before(self.shadow_rcv);
+        if split < end {
+            self.unsent.add(Span { start: split, end });
         }
-        self.repair_to = self.repair_to.max(end);
-        Some(span)
+        Some(Span { start, end: split })
     }
 
     /// The backup has no shadow of this connection, or none any longer.
@@ -1044,6 +1049,43 @@ impl Connection {
         Open {
             timestamps: timestamps.map(|(client, own)| (client, clock(own))),
             ..self.open
+        }
+    }
+}
+
+/// Parts of the client's stream, by their beginnings.
+#[derive(Debug, Default)]
+struct Unsent {
+    spans: [Option<Span>; 4],
+}
+
+impl Unsent {
+    /// There is no room for many gaps larger than [`REPAIR`]: of what is not remembered the timer thinks.
+    fn add(&mut self, span: Span) {
+        let same = |slot: &Option<Span>| slot.is_some_and(|other| other.start == span.start);
+        let at = self.spans.iter().position(same);
+        let at = at.or_else(|| self.spans.iter().position(Option::is_none));
+        if let Some(slot) = at.and_then(|at| self.spans.get_mut(at)) {
+            *slot = Some(span);
+        }
+    }
+
+    /// Takes out the part that begins at `start`.
+    fn take(&mut self, start: SeqNumber) -> Option<Span> {
+        let begins = |slot: &&mut Option<Span>| slot.is_some_and(|span| span.start == start);
+        self.spans.iter_mut().find(begins)?.take()
+    }
+
+    /// Takes out one that ends at `end` or before.
+    fn take_before(&mut self, end: SeqNumber) -> Option<Span> {
+        let ends = |slot: &&mut Option<Span>| slot.is_some_and(|span| span.end <= end);
+        self.spans.iter_mut().find(ends)?.take()
+    }
+
+    /// What begins before `start` came by the tap after all.
+    fn forget_before(&mut self, start: SeqNumber) {
+        for slot in &mut self.spans {
+            *slot = slot.filter(|span| span.start >= start);
         }
     }
 }

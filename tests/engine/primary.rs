@@ -602,6 +602,55 @@ fn shadow_gets_what_it_misses_as_far_as_it_is_accepted() {
             Actions::default()
         );
     }
+    // That follows once it is accepted, and no more than once.
+    let (_, actions) = connection.on_server(&seg(p(0), c(2500)), ms(4));
+    assert_eq!(actions.resend, None);
+    let (_, actions) = connection.on_server(&seg(p(0), c(3000)), ms(4));
+    assert_eq!(actions.resend, span(2000, 3000));
+    let (_, actions) = connection.on_server(&seg(p(0), c(3000)), ms(4));
+    assert_eq!(actions.resend, None);
+}
+
+#[test]
+fn slow_shadow_is_not_sent_what_it_has() {
+    const PART: u32 = 16 << 10;
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(60_000), Peer::Joined, ms(2));
+    connection.on_server(&seg(p(0), c(60_000)), ms(2));
+    assert_eq!(connection.poll(ms(7), STALL_TIMEOUT).resend, span(0, PART));
+    // It had more than it was sent: the tail was not lost.
+    for has in [PART + 1, 2 * PART, 40_000] {
+        let actions = connection.on_progress(&progress(has, 0), ms(8));
+        assert_eq!(actions.resend, None, "{has}");
+    }
+    let asked = connection.poll_at().unwrap();
+    let actions = connection.poll(asked, STALL_TIMEOUT);
+    assert_eq!(actions.resend, span(40_000, 40_000 + PART));
+}
+
+#[test]
+fn large_gaps_wait_in_any_order() {
+    const PART: u32 = 16 << 10;
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(65_000), Peer::Joined, ms(2));
+    connection.on_client(&seg(c(65_000), p(0)).data(65_000), Peer::Joined, ms(2));
+    connection.on_client(&seg(c(130_000), p(0)).data(65_000), Peer::Joined, ms(2));
+    connection.on_server(&seg(p(0), c(195_000)), ms(2));
+    // More than are remembered.
+    for at in 0..6 {
+        let gap = span(30_000 * at, 30_000 * at + 20_000).unwrap();
+        let sent = connection.on_missing(&gap).resend;
+        assert_eq!(sent, span(30_000 * at, 30_000 * at + PART));
+    }
+    for at in 0..6 {
+        let has = 30_000 * at + PART;
+        let actions = connection.on_progress(&progress(has, 0), ms(3));
+        let rest = span(has, 30_000 * at + 20_000).filter(|_| at < 4);
+        assert_eq!(actions.resend, rest, "{at}");
+    }
+    // Of the others the timer thinks.
+    let actions = connection.poll(connection.poll_at().unwrap(), STALL_TIMEOUT);
+    assert_eq!(actions.resend, span(150_000 + PART, 150_000 + 2 * PART));
 }
 
 #[test]
@@ -638,9 +687,13 @@ fn later_gap_does_not_hold_up_an_earlier_one() {
     assert_eq!(actions.resend, span(0, PART));
     let actions = connection.on_missing(&missing(90_000, 130_000));
     assert_eq!(actions.resend, span(90_000, 90_000 + PART));
+    // No more of it than it lacks.
     let actions = connection.on_progress(&progress(PART, 0), ms(3));
-    assert_eq!(actions.resend, span(PART, 2 * PART));
-    // What lay between the gaps is there too.
+    assert_eq!(actions.resend, span(PART, 20_000));
+    for has in [20_000, 50_000, 90_000] {
+        let actions = connection.on_progress(&progress(has, 0), ms(3));
+        assert_eq!(actions.resend, None);
+    }
     let actions = connection.on_progress(&progress(90_000 + PART, 0), ms(3));
     assert_eq!(actions.resend, span(90_000 + PART, 90_000 + 2 * PART));
 }
