@@ -553,7 +553,7 @@ impl Connection {
         }
         let news = segment.ack > self.rcv_nxt;
         self.rcv_nxt = self.rcv_nxt.max(segment.ack);
-        if news {
+        if news && self.state == State::Protected {
             let asked = self.unaccepted.take_before(self.rcv_nxt);
             actions.resend = asked.and_then(|asked| self.repair(asked.start, asked.end));
         }

@@ -609,6 +609,12 @@ fn shadow_gets_what_it_misses_as_far_as_it_is_accepted() {
     assert_eq!(actions.resend, span(2000, 3000));
     let (_, actions) = connection.on_server(&seg(p(0), c(3000)), ms(4));
     assert_eq!(actions.resend, None);
+    // Nor if there is no shadow by then.
+    connection.on_client(&seg(c(3000), p(0)).data(500), Peer::Joined, ms(5));
+    connection.on_missing(&missing(3000, 3500));
+    connection.on_gone(Gone::Ended, ms(5));
+    let (_, actions) = connection.on_server(&seg(p(0), c(3500)), ms(5));
+    assert_eq!(actions.resend, None);
 }
 
 #[test]
