@@ -23,7 +23,7 @@ use super::counters::Counter;
 use super::node::Role;
 use super::primary::ConnectionId;
 use super::seq::SeqNumber;
-use super::wire::{Endpoint, Flags, Flow, Segment};
+use super::wire::{Endpoint, Flags, Flow, Options, Segment};
 use core::net::Ipv6Addr;
 
 /// The version of the protocol.
@@ -213,16 +213,21 @@ impl Open {
     pub fn agree(&mut self, syn_ack: &Segment) {
         let options = &syn_ack.options;
         self.primary_isn = syn_ack.seq;
-        self.window_scale = self
-            .window_scale
-            .zip(options.window_scale)
-            .map(|((client, _), primary)| (client, primary.min(14)));
-        self.sack &= options.sack_permitted;
+        self.agree_to(options);
         self.ecn &= syn_ack.flags.contains(Flags::ECE);
         self.timestamps = self
             .timestamps
             .zip(options.timestamps)
             .map(|((client, _), primary)| (client, primary.tsval));
+    }
+
+    /// Window scaling and SACK, as far as a SYN-ACK with these options agrees to them.
+    pub fn agree_to(&mut self, options: &Options) {
+        self.window_scale = self
+            .window_scale
+            .zip(options.window_scale)
+            .map(|((client, _), primary)| (client, primary.min(14)));
+        self.sack &= options.sack_permitted;
     }
 }
 

@@ -256,9 +256,9 @@ pub struct Connection {
     /// The client's clock as of the latest segment in order, if both sides use timestamps (RFC 7323, `TS.Recent`).
     client_clock: Option<u32>,
     /// What the backup lacks and is to be sent when it has what comes before.
-    unsent: Unsent,
+    unsent: Parts,
     /// What the backup has asked for and the stack has yet to accept.
-    unaccepted: Unsent,
+    unaccepted: Parts,
     /// The end of what there are copies of, from what the shadow has taken on without a gap; and a range of more.
     retained: SeqNumber,
     retained_apart: Span,
@@ -315,8 +315,8 @@ impl Connection {
             shadow_snd: SeqNumber::default(),
             shadow_edge: next,
             client_clock: None,
-            unsent: Unsent::default(),
-            unaccepted: Unsent::default(),
+            unsent: Parts::default(),
+            unaccepted: Parts::default(),
             retained: next,
             retained_apart: Span {
                 start: next,
@@ -554,7 +554,8 @@ impl Connection {
         let news = segment.ack > self.rcv_nxt;
         self.rcv_nxt = self.rcv_nxt.max(segment.ack);
         if news && self.state == State::Protected {
-            let asked = self.unaccepted.take_before(self.rcv_nxt);
+            let accepted = self.rcv_nxt;
+            let asked = self.unaccepted.take(|span| span.end <= accepted);
             actions.resend = asked.and_then(|asked| self.repair(asked.start, asked.end));
         }
         let new_data = segment.end() > self.snd_nxt;
@@ -663,7 +664,8 @@ impl Connection {
             actions.release = Some(self.shadow_rcv);
             self.waiting_since = None;
             // What was sent has arrived, and no more than that: on with the rest.
-            let rest = self.unsent.take(self.shadow_rcv);
+            let has = self.shadow_rcv;
+            let rest = self.unsent.take(|span| span.start == has);
             actions.resend = rest.and_then(|rest| self.repair(rest.start, rest.end));
         }
         if progress.edge > self.shadow_edge {
@@ -1053,13 +1055,13 @@ impl Connection {
     }
 }
 
-/// Parts of the client's stream, by their beginnings.
+/// Some parts of the client's stream, no two with the same beginning.
 #[derive(Debug, Default)]
-struct Unsent {
+struct Parts {
     spans: [Option<Span>; 4],
 }
 
-impl Unsent {
+impl Parts {
     /// There is no room for many gaps larger than [`REPAIR`]: of what is not remembered the timer thinks.
     fn add(&mut self, span: Span) {
         let same = |slot: &Option<Span>| slot.is_some_and(|other| other.start == span.start);
@@ -1070,16 +1072,13 @@ impl Unsent {
         }
     }
 
-    /// Takes out the part that begins at `start`.
-    fn take(&mut self, start: SeqNumber) -> Option<Span> {
-        let begins = |slot: &&mut Option<Span>| slot.is_some_and(|span| span.start == start);
-        self.spans.iter_mut().find(begins)?.take()
-    }
-
-    /// Takes out one that ends at `end` or before.
-    fn take_before(&mut self, end: SeqNumber) -> Option<Span> {
-        let ends = |slot: &&mut Option<Span>| slot.is_some_and(|span| span.end <= end);
-        self.spans.iter_mut().find(ends)?.take()
+    /// Takes out the first that is `wanted`.
+    fn take(&mut self, wanted: impl Fn(Span) -> bool) -> Option<Span> {
+        let at = self
+            .spans
+            .iter()
+            .position(|slot| slot.is_some_and(&wanted))?;
+        self.spans.get_mut(at)?.take()
     }
 
     /// What begins before `start` came by the tap after all.

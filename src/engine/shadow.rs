@@ -553,9 +553,7 @@ impl Shadow {
         let options = &segment.options;
         if self.guessed {
             // Timestamps apart, of which the client's segments tell, the primary's stack declined what this one declines.
-            let scales = self.open.window_scale.zip(options.window_scale);
-            self.open.window_scale = scales.map(|((client, _), own)| (client, own.min(14)));
-            self.open.sack &= options.sack_permitted;
+            self.open.agree_to(options);
             self.client_window = window_field(&self.open);
         }
         let agreed = options.sack_permitted == self.open.sack
