@@ -25,23 +25,16 @@ ln -s "$share" "$dir/share"
 log=${log:-$dir/log}
 
 # The guest's parent is this very shell, so that it dies with us whatever kills us.
-run() {
-    exec {out}> >(exec cat)
-    printer=$!
-    boot "$dir" "${options[@]}" -j "$1" >&"$out" {out}>&- &
-    wait $! || true
-    exec {out}>&-
-    wait "$printer"
-}
-run "$2"
-# Seldom an older QEMU breaks a kernel that changes its code while it boots, see docs/kernel-notes.md. Nothing of ours has run by then.
-if [[ ! -e $share/ready ]] && grep -q 'Oops: int3' "$dir/console"; then
-    say "the guest died of Oops: int3 before it was up; booting another one ..."
-    run "$2"
-fi
+exec {out}> >(exec cat)
+printer=$!
+boot "$dir" "${options[@]}" -j "$2" >&"$out" {out}>&- &
+wait $! || true
+exec {out}>&-
+wait "$printer"
 cp "$dir/console" "$log"
-if ! scan_log "$log"; then
-    say "the guest's kernel complained, see above"
+if ! complaints=$(scan_log "$log"); then
+    cat >&2 <<<"$complaints"
+    say "the guest's kernel complained: ${complaints%%$'\n'*}"
     exit 99
 fi
 if [[ ! -s $share/status ]]; then

@@ -46,7 +46,7 @@ boot() {
     done
     # shellcheck disable=SC2046 # several words on purpose
     exec setpriv --pdeathsig KILL timeout -k 5 "$limit" setpriv --pdeathsig KILL \
-        qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -pidfile "$dir/pid" \
+        "$STTCP_QEMU" -nodefaults -no-user-config -display none -no-reboot -pidfile "$dir/pid" \
         -M "${STTCP_MACHINE:-q35}" $(accelerator) -m "$memory" -smp "$cpus" -kernel "$STTCP_VMLINUZ" -initrd "$STTCP_INITRD" \
         -serial "file:$dir/console" -device virtio-rng-pci \
         -virtfs "local,path=$dir/share,mount_tag=share,security_model=none,multidevs=remap" "${machine[@]}" \
@@ -57,7 +57,8 @@ boot() {
 # machine_ready: what boot needs, made if missing. Call it once, before the first boot. STTCP_FLAVOUR=debug boots the debug kernel.
 machine_ready() {
     need_root
-    need qemu-system-x86 iproute2 util-linux
+    need iproute2 util-linux
+    STTCP_QEMU=$("$STTCP_TOP/scripts/qemu.sh")
     if [[ ${STTCP_FLAVOUR-} == debug ]]; then
         STTCP_VMLINUZ=$("$STTCP_TOP/scripts/debugkernel.sh")/vmlinuz
     else
@@ -65,7 +66,7 @@ machine_ready() {
     fi
     # shellcheck disable=SC2086 # one word each
     STTCP_INITRD=$("$STTCP_TOP/scripts/image.sh" ${STTCP_ARCHIVES-})
-    export STTCP_VMLINUZ STTCP_INITRD
+    export STTCP_QEMU STTCP_VMLINUZ STTCP_INITRD
     probe_kvm
 }
 
@@ -73,8 +74,8 @@ accelerator() {
     if [[ ${STTCP_ACCEL-} == kvm ]]; then
         echo "-accel kvm -cpu host"
     else
-        # An emulator does `rep movsb`, with which ERMS makes the kernel copy, byte by byte.
-        echo "-accel tcg,thread=multi -cpu max,-erms"
+        # An emulator does `rep movsb`, with which these make the kernel copy, byte by byte.
+        echo "-accel tcg,thread=multi -cpu max,-erms,-fsrm,-fsrs,-fzrm"
     fi
 }
 # Code at another address is translated once more, so programs at random addresses start four times as slowly when emulated.
@@ -104,7 +105,7 @@ probe_kvm() {
     STTCP_ACCEL=$(<"$answer")
 }
 
-# scan_log FILE: fails and shows the lines if the kernel complained.
+# scan_log FILE: fails and prints the lines if the kernel complained.
 scan_log() {
     local -a complaints=(
         # any kernel
@@ -114,5 +115,5 @@ scan_log() {
         'suspicious RCU' 'INFO: trying to register non-static key' 'turning off the locking correctness validator'
         'unreferenced object' 'Kernel memory leak detector disabled' 'ODEBUG:' 'ref_tracker:'
     )
-    ! grep -nE "$(IFS='|' && echo "${complaints[*]}")" "$1" >&2
+    ! grep -nE "$(IFS='|' && echo "${complaints[*]}")" "$1"
 }

@@ -143,7 +143,7 @@ kill_guest() {
 scan() {
     local name failed=0
     for name; do
-        scan_log "$SEGMENT/$name/console" || failed=1
+        scan_log "$SEGMENT/$name/console" >&2 || failed=1
     done
     return "$failed"
 }

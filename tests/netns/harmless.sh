@@ -37,11 +37,9 @@ segments=$(counter primary segments_in)
 goes "role=off" client get --to "$(target 4)" --bytes 4M
 [ "$(counter primary segments_in)" -eq "$segments" ]; result $? "role=off sees no packet"
 
-# Loading and unloading under load, on one CPU: it switches the kernel's static keys and calls for the tracepoint and for netfilter, and
-# several CPUs emulated by an older QEMU then die of "Oops: int3", with this module or without: see docs/kernel-notes.md.
+# Loading and unloading under load, on every CPU: it switches the kernel's static keys and calls for the tracepoint and for netfilter.
 # This shell comes before the load, which otherwise makes each of its commands wait; what is tested does not.
 beside_load() { chrt -o 0 "$@"; }
-echo 0 >/sys/devices/system/cpu/cpu1/online
 client "$TRAFFIC" client echo --to 10.0.0.1:8000 --connections 4 --until-file "$WORK/stop" --mark-file "$WORK/up" >"$WORK/load" 2>&1 &
 load=$!
 wait_until 10 test -e "$WORK/up"
@@ -60,7 +58,6 @@ touch "$WORK/stop"
 wait $load; result $? "the load went on"
 chrt -o -p 0 $$
 echo "# $(sed -nE 's/.*"transactions":([0-9]+).*/\1/p' "$WORK/load") transactions in the meantime"
-echo 1 >/sys/devices/system/cpu/cpu1/online
 
 # Namespaces deleted while active.
 client ip neigh replace "$VIP4" lladdr 03:00:00:00:00:64 dev eth0 nud permanent
