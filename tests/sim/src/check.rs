@@ -50,6 +50,8 @@ pub struct Facts {
     /// What it has acknowledged, and the right edge of its window.
     pub acked: SeqNumber,
     pub edge: SeqNumber,
+    /// That right edge as smoltcp remembers it: it forgets what it told in a keep-alive probe.
+    room: SeqNumber,
     scale: u8,
     /// What the peer said that its shadow has taken.
     progress: Option<SeqNumber>,
@@ -104,11 +106,11 @@ impl Facts {
         Ok(())
     }
 
-    /// Whether a segment has bytes beyond the window that the stack has told of: newer kernels drop it (`BeyondWindow`), and smoltcp panics later.
+    /// Whether a segment has bytes beyond the window that the stack has told of: newer kernels drop it (`BeyondWindow`), and smoltcp panics.
     pub fn is_beyond(&self, segment: &Segment) -> bool {
         !segment.flags.contains(Flags::SYN)
             && segment.payload_len > 0
-            && (segment.seq + segment.payload_len).after(self.edge)
+            && (segment.seq + segment.payload_len).after(self.room)
     }
 
     /// The stack takes a segment of the client.
@@ -143,7 +145,9 @@ impl Facts {
             self.scale = segment.options.window_scale.unwrap_or(0);
             self.acked = segment.ack;
             self.edge = segment.ack;
+            self.room = segment.ack;
         }
+        let probes = segment.seq + 1 == self.snd_nxt && segment.is_pure_ack();
         let scale = if segment.flags.contains(Flags::SYN) {
             0
         } else {
@@ -151,9 +155,11 @@ impl Facts {
         };
         self.snd_nxt = self.snd_nxt.later(segment.end());
         self.acked = self.acked.later(segment.ack);
-        self.edge = self
-            .edge
-            .later(segment.ack + (u32::from(segment.window) << scale));
+        let edge = segment.ack + (u32::from(segment.window) << scale);
+        self.edge = self.edge.later(edge);
+        if !probes {
+            self.room = edge;
+        }
     }
 
     /// The client is sent a segment.
