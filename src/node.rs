@@ -311,8 +311,10 @@ impl Node {
         if !entry.side.retains() && entry.retained.bytes() > 0 {
             entry.retained.clear();
         }
-        if let (Some(id), Some(span)) = (entry.side.id(), &actions.resend) {
+        let mut resend = actions.resend;
+        while let (Some(id), Some(span)) = (entry.side.id(), &resend) {
             self.resend(&entry.retained, id, span);
+            resend = entry.side.resend_next();
         }
         if actions.clear_queue {
             entry.queue.clear();

@@ -223,7 +223,7 @@ pub struct Actions {
     pub retain: bool,
     /// Free the copies that end here or before.
     pub release: Option<SeqNumber>,
-    /// Send these bytes of the client to the backup, as far as there are copies.
+    /// Send these bytes of the client to the backup, as far as there are copies, and then what [`Connection::resend_next`] names.
     pub resend: Option<Span>,
     /// Count this.
     pub count: Option<Counter>,
@@ -256,9 +256,9 @@ pub struct Connection {
     /// The client's clock as of the latest segment in order, if both sides use timestamps (RFC 7323, `TS.Recent`).
     client_clock: Option<u32>,
     /// What the backup lacks and is to be sent when it has what comes before.
-    unsent: Parts,
+    unsent: Parts<4>,
     /// What the backup has asked for and the stack has yet to accept.
-    unaccepted: Parts,
+    unaccepted: Parts<8>,
     /// The end of what there are copies of, from what the shadow has taken on without a gap; and a range of more.
     retained: SeqNumber,
     retained_apart: Span,
@@ -553,10 +553,8 @@ impl Connection {
         }
         let news = segment.ack > self.rcv_nxt;
         self.rcv_nxt = self.rcv_nxt.max(segment.ack);
-        if news && self.state == State::Protected {
-            let accepted = self.rcv_nxt;
-            let asked = self.unaccepted.take(|span| span.end <= accepted);
-            actions.resend = asked.and_then(|asked| self.repair(asked.start, asked.end));
+        if news {
+            actions.resend = self.resend_next();
         }
         let new_data = segment.end() > self.snd_nxt;
         self.snd_nxt = self.snd_nxt.max(segment.end());
@@ -663,10 +661,7 @@ impl Connection {
             }
             actions.release = Some(self.shadow_rcv);
             self.waiting_since = None;
-            // What was sent has arrived, and no more than that: on with the rest.
-            let has = self.shadow_rcv;
-            let rest = self.unsent.take(|span| span.start == has);
-            actions.resend = rest.and_then(|rest| self.repair(rest.start, rest.end));
+            actions.resend = self.resend_next();
         }
         if progress.edge > self.shadow_edge {
             self.shadow_edge = self.shadow_edge.max(progress.edge);
@@ -682,35 +677,54 @@ impl Connection {
 
     /// The tap did not show these bytes to the backup.
     pub fn on_missing(&mut self, span: &Span) -> Actions {
-        let resend = if self.state == State::Protected {
-            if span.end > self.rcv_nxt {
-                self.unaccepted.forget_before(self.shadow_rcv);
-                self.unaccepted.add(Span {
-                    start: span.start.max(self.rcv_nxt),
-                    end: span.end,
-                });
-            }
-            self.repair(span.start, span.end)
-        } else {
-            None
+        if self.state != State::Protected || span.end <= self.shadow_rcv {
+            return Actions::default();
+        }
+        let later = Span {
+            start: span.start.max(self.rcv_nxt),
+            end: span.end,
         };
+        let has = self.shadow_rcv;
+        self.unaccepted.keep(|span| span.end > has);
+        let kept = later.start >= later.end || self.unaccepted.add(later);
+        if !kept {
+            self.unaccepted.widen(later.end);
+        }
         Actions {
-            resend,
-            count: resend.is_some().then_some(Counter::GapsRepaired),
+            resend: self.repair(span.start, span.end),
+            count: Some(Counter::GapsRepaired),
             ..Actions::default()
+        }
+    }
+
+    /// What else to send to the backup now: what it has asked for that the stack has accepted since, and what follows a part that it has taken.
+    pub fn resend_next(&mut self) -> Option<Span> {
+        if self.state != State::Protected {
+            return None;
+        }
+        let (has, accepted) = (self.shadow_rcv, self.rcv_nxt);
+        loop {
+            let asked = self.unaccepted.take(|span| span.end <= accepted);
+            // A shadow that stands beyond the part has had more from the tap, so the rest was not lost.
+            let span = asked.or_else(|| self.unsent.take(|span| span.start == has))?;
+            if let Some(part) = self.repair(span.start, span.end) {
+                return Some(part);
+            }
         }
     }
 
     /// What to send to the backup of `start` to `end`: what the stack has accepted and the shadow has not.
     fn repair(&mut self, start: SeqNumber, end: SeqNumber) -> Option<Span> {
-        let (start, end) = (start.max(self.shadow_rcv), end.min(self.rcv_nxt));
+        let has = self.shadow_rcv;
+        let (start, end) = (start.max(has), end.min(self.rcv_nxt));
         if start >= end {
             return None;
         }
         let split = end.min(start + REPAIR);
-        self.unsent.forget_before(self.shadow_rcv);
+        self.unsent.keep(|span| span.start >= has);
         if split < end {
-            self.unsent.add(Span { start: split, end });
+            // If there is no room, the timer thinks of it.
+            let _ = self.unsent.add(Span { start: split, end });
         }
         Some(Span { start, end: split })
     }
@@ -1055,20 +1069,37 @@ impl Connection {
     }
 }
 
-/// Some parts of the client's stream, no two with the same beginning.
-#[derive(Debug, Default)]
-struct Parts {
-    spans: [Option<Span>; 4],
+/// Some parts of the client's stream, `N` at most, no two with the same beginning.
+#[derive(Debug)]
+struct Parts<const N: usize> {
+    spans: [Option<Span>; N],
 }
 
-impl Parts {
-    /// There is no room for many gaps larger than [`REPAIR`]: of what is not remembered the timer thinks.
-    fn add(&mut self, span: Span) {
+impl<const N: usize> Default for Parts<N> {
+    fn default() -> Self {
+        Self { spans: [None; N] }
+    }
+}
+
+impl<const N: usize> Parts<N> {
+    /// Remembers one more, `false` if there is no room for it.
+    fn add(&mut self, span: Span) -> bool {
         let same = |slot: &Option<Span>| slot.is_some_and(|other| other.start == span.start);
         let at = self.spans.iter().position(same);
         let at = at.or_else(|| self.spans.iter().position(Option::is_none));
-        if let Some(slot) = at.and_then(|at| self.spans.get_mut(at)) {
-            *slot = Some(span);
+        let slot = at.and_then(|at| self.spans.get_mut(at));
+        slot.map(|slot| *slot = Some(span)).is_some()
+    }
+
+    /// Makes the last one reach up to `end`, with what lies in between.
+    fn widen(&mut self, end: SeqNumber) {
+        let spans = self.spans.iter_mut().flatten();
+        let last = spans.reduce(|last, span| match span.start > last.start {
+            true => span,
+            false => last,
+        });
+        if let Some(last) = last {
+            last.end = last.end.max(end);
         }
     }
 
@@ -1081,10 +1112,10 @@ impl Parts {
         self.spans.get_mut(at)?.take()
     }
 
-    /// What begins before `start` came by the tap after all.
-    fn forget_before(&mut self, start: SeqNumber) {
+    /// Forgets those that are not `wanted`.
+    fn keep(&mut self, wanted: impl Fn(&Span) -> bool) {
         for slot in &mut self.spans {
-            *slot = slot.filter(|span| span.start >= start);
+            *slot = slot.filter(&wanted);
         }
     }
 }

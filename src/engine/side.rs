@@ -40,7 +40,7 @@ pub struct Actions {
     pub record: Option<Record>,
     /// Free the copies that end here or before, in the client's numbers.
     pub release_retained: Option<SeqNumber>,
-    /// Send the peer these bytes of the client, as far as there are copies.
+    /// Send the peer these bytes of the client, as far as there are copies, and then what [`Side::resend_next`] names.
     pub resend: Option<Span>,
     /// Free what is queued.
     pub clear_queue: bool,
@@ -244,6 +244,14 @@ impl Side {
     /// Whether copies of the client's segments are of use.
     pub fn retains(&self) -> bool {
         matches!(self, Side::Primary(connection) if connection.retains())
+    }
+
+    /// What else to send the peer, see [`primary::Connection::resend_next`].
+    pub fn resend_next(&mut self) -> Option<Span> {
+        match self {
+            Side::Primary(connection) => connection.resend_next(),
+            Side::Shadow(_) | Side::Pending(_) => None,
+        }
     }
 
     /// From now on these terms hold.

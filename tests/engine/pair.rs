@@ -220,7 +220,8 @@ impl World {
             let end = end.since(self.c(0)) as u32;
             self.retained.retain(|span| span.1 > end);
         }
-        if let Some(span) = actions.resend {
+        let mut resend = actions.resend;
+        while let Some(span) = resend {
             let (mut at, end) = (
                 span.start.since(self.c(0)) as u32,
                 span.end.since(self.c(0)) as u32,
@@ -235,6 +236,7 @@ impl World {
                 self.bytes.push_back((at, to));
                 at = to;
             }
+            resend = self.connection.resend_next();
         }
         if actions.flush {
             assert_ne!(self.connection.state(), State::Opening);

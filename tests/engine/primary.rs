@@ -596,12 +596,15 @@ fn shadow_gets_what_it_misses_as_far_as_it_is_accepted() {
     connection.on_progress(&progress(1500, 0), ms(3));
     let actions = connection.on_missing(&missing(1000, 1600));
     assert_eq!(actions.resend, span(1500, 1600));
-    for (from, to) in [(0, 1000), (2000, 3000), (1600, 1500)] {
+    for (from, to) in [(0, 1000), (1600, 1500)] {
         assert_eq!(
             connection.on_missing(&missing(from, to)),
             Actions::default()
         );
     }
+    let actions = connection.on_missing(&missing(2000, 3000));
+    assert_eq!(actions.resend, None);
+    assert_eq!(actions.count, Some(Counter::GapsRepaired));
     // That follows once it is accepted, and no more than once.
     let (_, actions) = connection.on_server(&seg(p(0), c(2500)), ms(4));
     assert_eq!(actions.resend, None);
@@ -615,6 +618,34 @@ fn shadow_gets_what_it_misses_as_far_as_it_is_accepted() {
     connection.on_gone(Gone::Ended, ms(5));
     let (_, actions) = connection.on_server(&seg(p(0), c(3500)), ms(5));
     assert_eq!(actions.resend, None);
+}
+
+#[test]
+fn gaps_are_all_filled_when_they_are_accepted() {
+    let mut connection = protected();
+    connection.on_client(&seg(c(0), p(0)).data(60_000), Peer::Joined, ms(2));
+    // More than are remembered one by one: the last reaches over what lies between them.
+    for at in 0..10 {
+        let gap = span(3000 * at, 3000 * at + 1000).unwrap();
+        assert_eq!(connection.on_missing(&gap).resend, None);
+    }
+    let (_, actions) = connection.on_server(&seg(p(0), c(60_000)), ms(2));
+    let mut sent = vec![actions.resend];
+    while let Some(more) = connection.resend_next() {
+        sent.push(Some(more));
+    }
+    let mut gaps: Vec<_> = (0..8).map(|at| span(3000 * at, 3000 * at + 1000)).collect();
+    gaps[7] = span(21_000, 28_000);
+    assert_eq!(sent, gaps);
+    // A gap of which the shadow has taken the beginning.
+    connection.on_client(&seg(c(60_000), p(0)).data(3000), Peer::Joined, ms(3));
+    connection.on_missing(&span(60_000, 62_000).unwrap());
+    connection.on_progress(&progress(61_000, 0), ms(4));
+    connection.on_missing(&span(62_500, 63_000).unwrap());
+    let (_, actions) = connection.on_server(&seg(p(0), c(63_000)), ms(4));
+    assert_eq!(actions.resend, span(61_000, 62_000));
+    assert_eq!(connection.resend_next(), span(62_500, 63_000));
+    assert_eq!(connection.resend_next(), None);
 }
 
 #[test]

@@ -171,8 +171,14 @@ result $? "what it says is held"
 mend
 
 # MEASURE=ROUNDS: how long transfers take under losses of the tap, as a multiple of what they take without, turn by turn; and how many datagrams
-# the two hosts send for them. What is "in frames" is sent as a cable carries it, and not up to 64 KB at a time.
-in_frames() { client ethtool -K eth0 tso "$1" gso "$1"; }
+# the two hosts send for them. What is "in frames" is sent as a cable carries it, and not up to 64 KB at a time; at 100 Mbit/s that cable is
+# what limits it, and else the two CPUs.
+in_frames() { client ethtool -K eth0 tso off gso off; }
+at_most() { client tc qdisc add dev eth0 root tbf rate "$1" burst 64k latency 100ms; }
+as_ever() {
+    client tc qdisc del dev eth0 root 2>/dev/null
+    client ethtool -K eth0 tso on gso on
+}
 declare -A took=() datagrams=()
 measure() { # CASE NETEM CLIENT_ARGUMENTS...
     local case="$1 $2" netem=$2 started host
@@ -194,15 +200,17 @@ for _ in $(seq "${MEASURE:-0}"); do
         for netem in none "loss 1%" "loss 5%"; do
             measure "$policy get" "$netem" get --bytes 64M
             measure "$policy put" "$netem" put --bytes 64M
-            in_frames off
+            in_frames
             measure "$policy put in frames" "$netem" put --bytes 64M
-            in_frames on
+            at_most 100mbit
+            measure "$policy put at 100 Mbit/s" "$netem" put --bytes 64M
+            as_ever
             measure "$policy echo" "$netem" echo --count 1000
         done
     done
 done
 if [ -n "${MEASURE-}" ]; then
-    for case in {gated,eager}\ {get,put,"put in frames",echo}; do
+    for case in {gated,eager}\ {get,put,"put in frames","put at 100 Mbit/s",echo}; do
         for netem in none "loss 1%" "loss 5%"; do
             echo "# $case $netem: $((${took[$case $netem]} / MEASURE)) ms, throughput $((100 * ${took[$case none]} / ${took[$case $netem]})) of 100," \
                 "datagrams $((${datagrams[$speaker $case $netem]} / MEASURE)) of the primary," \

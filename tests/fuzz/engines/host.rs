@@ -252,8 +252,11 @@ impl Host {
         if let Some(record) = &actions.record {
             self.tell(record);
         }
-        if let Some(span) = &actions.resend {
+        let mut resend = actions.resend;
+        while let Some(span) = &resend {
             self.resend(at, span);
+            let side = self.entries[at].as_mut().map(|entry| &mut entry.side);
+            resend = side.and_then(Side::resend_next);
         }
         let injected = actions
             .inject

@@ -646,8 +646,10 @@ impl Host {
         if !entry.side.retains() {
             entry.retained.clear();
         }
-        if let Some(span) = &actions.resend {
+        let mut resend = actions.resend;
+        while let Some(span) = &resend {
             self.resend(entry, span);
+            resend = entry.side.resend_next();
         }
         if actions.clear_queue {
             entry.queue.clear();
