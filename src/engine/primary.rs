@@ -32,7 +32,7 @@
 
 use super::config::Refusal;
 use super::counters::Counter;
-use super::message::{Close, Gone, Open, Progress, Record, Span};
+use super::message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES};
 use super::node::Peer;
 use super::plant::{planted, unless, Plant};
 use super::rewrite::{Blank, Rewrite, SackRewrite};
@@ -56,11 +56,15 @@ impl ConnectionId {
     }
 }
 
-/// How long an `Open`, `Query` or `Close` waits for its answer before it is sent again.
+/// How long an `Open`, `Query` or `Close` waits for its answer before it is sent again; then twice as long each time, up to [`LONGEST_RETRY`].
 const RETRY: Duration = Duration::from_millis(20);
 
+/// The longest time between two tries, unless the backup takes longer on average: in [`STALL_TIMEOUT`] there must be so many that a channel
+/// which loses a fifth is not taken for a backup that stands still.
+const LONGEST_RETRY: Duration = Duration::from_millis(100);
+
 /// How long the backup may take with bytes of the client before they are sent to it, in case the tap lost them, or twice as long as it takes on
-/// average, if that is more; then twice as long each time.
+/// average, if that is more; then twice as long each time, up to [`LONGEST_RETRY`].
 const REPAIR_AFTER: Duration = Duration::from_millis(5);
 
 /// No average is longer.
@@ -668,7 +672,7 @@ impl Connection {
             self.waiting_since = None;
         }
         if self.waiting_since.is_none() {
-            self.retry = REPAIR_AFTER.max(self.answers_in.saturating_mul(2));
+            self.retry = self.patience();
         }
         self.shadow_snd = self.shadow_snd.max(progress.snd_nxt);
         self.release(&mut actions, now);
@@ -691,7 +695,7 @@ impl Connection {
             self.unaccepted.widen(later.end);
         }
         Actions {
-            resend: self.repair(span.start, span.end),
+            resend: self.repair(span.start, span.end, REPAIR),
             count: Some(Counter::GapsRepaired),
             ..Actions::default()
         }
@@ -707,20 +711,20 @@ impl Connection {
             let asked = self.unaccepted.take(|span| span.end <= accepted);
             // A shadow that stands beyond the part has had more from the tap, so the rest was not lost.
             let span = asked.or_else(|| self.unsent.take(|span| span.start == has))?;
-            if let Some(part) = self.repair(span.start, span.end) {
+            if let Some(part) = self.repair(span.start, span.end, REPAIR) {
                 return Some(part);
             }
         }
     }
 
-    /// What to send to the backup of `start` to `end`: what the stack has accepted and the shadow has not.
-    fn repair(&mut self, start: SeqNumber, end: SeqNumber) -> Option<Span> {
+    /// What to send to the backup of `start` to `end`: what the stack has accepted and the shadow has not, and no more than `most` at first.
+    fn repair(&mut self, start: SeqNumber, end: SeqNumber, most: u32) -> Option<Span> {
         let has = self.shadow_rcv;
         let (start, end) = (start.max(has), end.min(self.rcv_nxt));
         if start >= end {
             return None;
         }
-        let split = end.min(start + REPAIR);
+        let split = end.min(start + most);
         self.unsent.keep(|span| span.start >= has);
         if split < end {
             // If there is no room, the timer thinks of it.
@@ -818,7 +822,9 @@ impl Connection {
         let mut actions = Actions::default();
         if let Some(since) = self.waiting_since.filter(|_| now >= self.next_retry) {
             let waited = now.since(since);
-            self.retry = self.retry.saturating_mul(2);
+            let first = self.retry <= self.patience();
+            let longest = LONGEST_RETRY.max(self.patience());
+            self.retry = self.retry.saturating_mul(2).min(longest);
             self.next_retry = now.after(self.retry);
             actions.record = Some(match self.state {
                 State::Opening if waited >= stall => {
@@ -845,7 +851,9 @@ impl Connection {
                     if waited >= stall || self.is_beyond_help(now, stall) {
                         return self.leave(Counter::UnprotectedStalled, now);
                     }
-                    actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt);
+                    // A backup that does not answer may have no time for more.
+                    let part = if first { REPAIR } else { MAX_BYTES as u32 };
+                    actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt, part);
                     actions.count = actions.resend.map(|_| Counter::TailsRepaired);
                     // A shadow that stands still may be gone on without by now.
                     self.release(&mut actions, now);
@@ -1042,6 +1050,11 @@ impl Connection {
             self.wait(now);
         }
         self.check_end(now);
+    }
+
+    /// How long the backup may take to say that it has what the primary has.
+    fn patience(&self) -> Duration {
+        REPAIR_AFTER.max(self.answers_in.saturating_mul(2))
     }
 
     /// The backup owes an answer from now on, if not for longer.
