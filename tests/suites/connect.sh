@@ -45,7 +45,8 @@ carried() {
 }
 has_carried() { ended "$pid" || [ "$(carried)" -ge "$1" ]; }
 
-# transfer TEXT VERSION FATE [OPTION...]: fate is `whole`, or `takeover` at any byte of the first four fifths.
+# transfer TEXT VERSION FATE [OPTION...]: fate is `whole`, or `takeover` at any byte of the first half: of the rest some must be left
+# when the cut comes, a tenth of a second later.
 transfer() {
     local text="$1, IPv$2" address status=0 host hosts='primary backup' rounds=${rounds:-1} pid begun carried
     local -A listener
@@ -66,7 +67,7 @@ transfer() {
     client timeout 120 "$CONNECT" -t 30 -p $port -s TCP "${@//"$WORK/sin"/"$WORK/cin"}" "$address" <"$WORK/cin" >"$WORK/cout" 2>"$WORK/connector" &
     pid=$!
     if [ "$fate" = takeover ]; then
-        draw $((($(stat -c %s "$WORK/cin") + $(stat -c %s "$WORK/sin")) * rounds * 4 / 5))
+        draw $((($(stat -c %s "$WORK/cin") + $(stat -c %s "$WORK/sin")) * rounds / 2))
         wait_until 60 has_carried $((carried + drawn))
         cut_speaker || status=1
         ! ended "$pid" || {
