@@ -15,6 +15,7 @@ use crate::sys::fail::{self, Site};
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Hooks;
+use crate::sys::notifier::{self, Panic, Reboot};
 use crate::sys::pernet::{PerNet, Slot};
 use crate::sys::rcu::RcuSlot;
 use crate::sys::sysctl::{Control, Entry, Table};
@@ -60,6 +61,8 @@ controls! {
 
 /// A node with everything that calls it. Dropped from the top: the callers go first.
 struct Running {
+    _reboot: notifier::Registration<Node, Reboot>,
+    _panic: notifier::Registration<Node, Panic>,
     _hooks: Hooks<Node>,
     _heartbeat: timer::Registration<Node, HEARTBEAT>,
     _housekeeping: timer::Registration<Node, HOUSEKEEPING>,
@@ -76,6 +79,8 @@ impl Running {
     ) -> Result<Self> {
         let node = Node::new(net, settings, counters)?;
         let running = Self {
+            _reboot: notifier::Registration::new(node.clone())?,
+            _panic: notifier::Registration::new(node.clone())?,
             _hooks: Hooks::register(net, node.clone())?,
             _heartbeat: timer::Registration::new(node.clone())?,
             _housekeeping: timer::Registration::new(node.clone())?,
@@ -429,6 +434,9 @@ impl PerNet for Namespace {
 
     fn stop(&self) {
         let mut plan = self.shared.plan.lock();
+        if let Some(running) = &plan.running {
+            running.node.resign();
+        }
         self.shared.stop(&mut plan);
     }
 }

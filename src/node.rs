@@ -13,6 +13,7 @@ use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
 use crate::engine::wire::{Flags, Flow, Segment};
+use crate::goodbye::LastWord;
 use crate::peer::Outbox;
 use crate::retention::Budget;
 use crate::sys::bh::{new_bh_lock, BhLock};
@@ -93,8 +94,10 @@ pub(crate) struct Node {
     joined: Atomic<bool>,
     /// Until when a lost backup may not know that it is none, in ns; 0 if it does.
     unaware_until: Atomic<u64>,
-    stopping: Atomic<bool>,
+    pub(crate) stopping: Atomic<bool>,
     tap: Atomic<u32>,
+    #[pin]
+    pub(crate) last_word: BhLock<LastWord>,
     next_sweep: Atomic<u64>,
     #[pin]
     heartbeat: Timer,
@@ -147,6 +150,7 @@ impl Node {
         fail::at(Site::Node)?;
         let mut engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         engine.set_eager(policy == Policy::Eager);
+        let last_word = LastWord::new()?;
         Arc::pin_init(
             pin_init!(Self {
                 net,
@@ -165,6 +169,7 @@ impl Node {
                 unaware_until: Atomic::new(0),
                 stopping: Atomic::new(false),
                 tap: Atomic::new(0),
+                last_word <- new_bh_lock!(last_word, "sttcp_last_word"),
                 next_sweep: Atomic::new(0),
                 heartbeat <- Timer::new(),
                 housekeeping <- Timer::new(),
@@ -438,6 +443,11 @@ impl Node {
                 );
                 self.take_over(silence);
             }
+            Event::PrimaryGoes(silence) => {
+                self.count(Counter::TakeoversGoodbye);
+                pr_warn!("primary {peer} goes down and says so: taking over, epoch {epoch}\n");
+                self.take_over(silence);
+            }
             Event::SteppedDown => {
                 self.set_speaks(false);
                 self.count(Counter::SteppedDown);
@@ -450,7 +460,7 @@ impl Node {
     }
 
     /// Another host carries the connections. Their sockets here end: they would answer the clients, should this node speak again.
-    fn leave_behind(&self) {
+    pub(crate) fn leave_behind(&self) {
         let now = now();
         self.table.retain(|entry| {
             let actions = entry.side.step_down(now);

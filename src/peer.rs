@@ -11,7 +11,7 @@ use crate::engine::node::Role;
 use crate::engine::side::{self, Opening};
 use crate::node::{now, Node};
 use crate::sys::clock;
-use crate::sys::udp::{Receive, Socket};
+use crate::sys::udp::{Frame, Link, Receive, Socket};
 use core::net::SocketAddr;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -82,24 +82,56 @@ impl Node {
         self.send_locked(outbox.socket.as_ref(), kind, body);
     }
 
+    /// Sends the last word, in a session that is over on this side. Any context.
+    pub(crate) fn send_goodbye(&self, goodbye: &Header) {
+        let outbox = self.outbox.lock();
+        self.send_header(outbox.socket.as_ref(), goodbye, &[]);
+    }
+
     fn send_locked(&self, socket: Option<&Socket<Node>>, kind: Datagram, body: &[u8]) {
-        let header = self.engine.lock().header(kind).emit();
+        let header = self.engine.lock().header(kind);
+        self.send_header(socket, &header, body);
+    }
+
+    fn send_header(&self, socket: Option<&Socket<Node>>, header: &Header, body: &[u8]) {
+        let (datagram, len) = self.seal(header, body);
+        let datagram = datagram.get(..len).unwrap_or(&[]);
+        let sent = socket.map(|socket| socket.send_to(self.peer, datagram));
+        self.count(match sent {
+            Some(Ok(())) => Counter::PeerSent,
+            _ => Counter::PeerSendFailed,
+        });
+    }
+
+    /// Sends the last word of a kernel that dies.
+    pub(crate) fn send_last(
+        &self,
+        socket: Option<&Socket<Node>>,
+        goodbye: &Header,
+        frame: Frame,
+        link: Option<Link>,
+    ) -> bool {
+        let (datagram, len) = self.seal(goodbye, &[]);
+        let datagram = datagram.get(..len).unwrap_or(&[]);
+        socket
+            .zip(link)
+            .is_some_and(|(socket, link)| socket.send_last(self.peer, datagram, frame, &link))
+    }
+
+    /// A datagram with its tag, and how long it is.
+    fn seal(&self, header: &Header, body: &[u8]) -> ([u8; MAX_DATAGRAM], usize) {
+        let header = header.emit();
         let tag = self.key.tag(&[&header, body]);
         let mut datagram = [0; MAX_DATAGRAM];
         let mut len = 0;
         for part in [&header[..], body, &tag[..]] {
             let end = len + part.len();
-            let Some(to) = datagram.get_mut(len..end) else {
-                return;
-            };
-            to.copy_from_slice(part);
-            len = end;
+            if let Some(to) = datagram.get_mut(len..end) {
+                to.copy_from_slice(part);
+                len = end;
+            }
         }
-        let sent = socket.and_then(|socket| Some(socket.send_to(self.peer, datagram.get(..len)?)));
-        self.count(match sent {
-            Some(Ok(())) => Counter::PeerSent,
-            _ => Counter::PeerSendFailed,
-        });
+        (datagram, len)
     }
 
     fn authentic<'a>(
@@ -214,7 +246,7 @@ impl Node {
 
 impl Receive for Node {
     /// A datagram came to our port. Softirq.
-    fn received(&self, from: SocketAddr, payload: &[u8]) {
+    fn received(&self, from: SocketAddr, payload: &[u8], link: Option<Link>) {
         let (header, body) = match self.authentic(from, payload) {
             Ok(parts) => parts,
             Err(counter) => return self.count(counter),
@@ -245,7 +277,8 @@ impl Receive for Node {
                 Ok(bytes) if !self.speaks() => self.on_bytes(&bytes),
                 _ => self.count(Counter::PeerBadMessage),
             },
-            Datagram::Heartbeat | Datagram::Leave => {}
+            Datagram::Heartbeat => self.note_way(link),
+            Datagram::Leave | Datagram::Goodbye => {}
         }
     }
 

@@ -4,7 +4,10 @@
  * No logic belongs here. See shim.h.
  */
 #include <linux/inetdevice.h>
+#include <linux/etherdevice.h>
+#include <linux/if_arp.h>
 #include <linux/moduleparam.h>
+#include <linux/panic_notifier.h>
 #include <linux/tracepoint.h>
 #include <linux/udp.h>
 #include <net/netfilter/nf_conntrack.h>
@@ -206,6 +209,48 @@ void sttcp_udp_encap(struct sock *sk, int (*rcv)(struct sock *sk, struct sk_buff
 	WRITE_ONCE(udp_sk(sk)->encap_rcv, rcv);
 	WRITE_ONCE(udp_sk(sk)->encap_type, 1);
 	udp_tunnel_encap_enable(sk);
+}
+
+bool sttcp_skb_eth_header(const struct sk_buff *skb, u8 *to)
+{
+	if (!skb->dev || skb->dev->type != ARPHRD_ETHER || !skb_mac_header_was_set(skb))
+		return false;
+	memcpy(to, eth_hdr(skb), ETH_HLEN);
+	return true;
+}
+
+bool sttcp_dev_is_stacked(const struct net_device *dev)
+{
+	return !list_empty(&dev->adj_list.lower);
+}
+
+bool sttcp_tx_trylock(struct net_device *dev)
+{
+	return __netif_tx_trylock(netdev_get_tx_queue(dev, 0));
+}
+
+void sttcp_tx_unlock(struct net_device *dev)
+{
+	__netif_tx_unlock(netdev_get_tx_queue(dev, 0));
+}
+
+bool sttcp_start_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	struct netdev_queue *queue = netdev_get_tx_queue(dev, 0);
+
+	skb_set_queue_mapping(skb, 0);
+	return !netif_xmit_frozen_or_drv_stopped(queue) &&
+	       dev_xmit_complete(netdev_start_xmit(skb, dev, queue, false));
+}
+
+int sttcp_register_panic_notifier(struct notifier_block *block)
+{
+	return atomic_notifier_chain_register(&panic_notifier_list, block);
+}
+
+int sttcp_unregister_panic_notifier(struct notifier_block *block)
+{
+	return atomic_notifier_chain_unregister(&panic_notifier_list, block);
 }
 
 bool sttcp_sk_is_tcp(const struct sock *sk)

@@ -7,6 +7,7 @@
 #define _STTCP_SHIM_H
 
 #include <linux/netdevice.h>
+#include <linux/notifier.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <linux/skbuff.h>
@@ -68,6 +69,17 @@ bool sttcp_sk_is_tcp(const struct sock *sk);
 bool sttcp_sk_net_refcnt(const struct sock *sk);
 u32 sttcp_tcp_rcv_nxt(const struct sock *sk);
 u8 sttcp_tw_substate(const struct sock *sk);
+
+/*
+ * The end. A received packet; under the RCU read lock, the last three for a kernel that dies. Process context.
+ */
+bool sttcp_skb_eth_header(const struct sk_buff *skb, u8 *to);
+bool sttcp_dev_is_stacked(const struct net_device *dev);
+bool sttcp_tx_trylock(struct net_device *dev);
+void sttcp_tx_unlock(struct net_device *dev);
+bool sttcp_start_xmit(struct sk_buff *skb, struct net_device *dev);
+int sttcp_register_panic_notifier(struct notifier_block *block);
+int sttcp_unregister_panic_notifier(struct notifier_block *block);
 
 /* Locks. Any context but hard interrupts. */
 void sttcp_spin_lock_bh(spinlock_t *lock);

@@ -169,6 +169,8 @@ counters! {
     MigratedReset => "migrated_reset",
     /// Takeovers because the primary fell silent.
     TakeoversLost => "takeovers_lost",
+    /// Takeovers because the primary said that it was going down.
+    TakeoversGoodbye => "takeovers_goodbye",
     /// Takeovers on request.
     TakeoversRequested => "takeovers_requested",
     /// Times this host was not running when it should have judged the peer.

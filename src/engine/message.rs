@@ -55,6 +55,8 @@ pub enum Kind {
     Leave,
     /// A client's bytes that the backup lacks.
     Bytes,
+    /// The sender is going down: it speaks for the service no more.
+    Goodbye,
 }
 
 /// A datagram's header.
@@ -102,6 +104,7 @@ impl Header {
             Kind::Records => 2,
             Kind::Leave => 3,
             Kind::Bytes => 4,
+            Kind::Goodbye => 5,
         };
         let role = match self.role {
             Role::Primary => 1,
@@ -132,6 +135,7 @@ impl Header {
                 2 => Kind::Records,
                 3 => Kind::Leave,
                 4 => Kind::Bytes,
+                5 => Kind::Goodbye,
                 _ => return Err(BadMessage::Content),
             },
             role: match role {

@@ -79,6 +79,8 @@ pub enum Event {
     BackupLost(Duration),
     /// A backup's primary fell silent: take over.
     PrimaryLost(Duration),
+    /// A backup's primary, last heard so long ago, said that it is going down: take over.
+    PrimaryGoes(Duration),
     /// The peer stopped by order: a primary goes on alone, a backup drops its shadows and waits.
     PeerLeft,
     /// A backup's primary has missed it and goes on alone: what there is here of its connections is void.
@@ -317,6 +319,18 @@ impl Node {
             self.part(fresh_session);
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
+        if header.kind == Kind::Goodbye {
+            if self.role == Role::Backup && self.joined && header.joined {
+                let last = self.detector.last_heard().unwrap_or(now);
+                self.take_over(fresh_session);
+                // Not nothing: that would say that it lives.
+                let silence = now.since(last).max(Duration::from_nanos(1));
+                return Ok(Some(Event::PrimaryGoes(silence)));
+            }
+            // A backup that goes down leaves, and of a primary that serves its connections alone there is nothing here.
+            self.part(fresh_session);
+            return Ok(was_joined.then_some(Event::PeerLeft));
+        }
         if self.role == Role::Backup && !header.joined {
             // It serves its connections alone for as long as it has not heard this node. In the session that it has joined that is an old word come late.
             return Ok((was_joined && !self.joined).then_some(Event::PeerAlone));
@@ -398,6 +412,24 @@ impl Node {
         self.epoch = self.epoch.wrapping_add(1);
         self.taking_over = true;
         self.part(fresh_session);
+    }
+
+    /// The host is going down. A primary that has a backup hands over to it: from now on this node is silent for the service. Returns the last
+    /// word to the peer. `fresh_session` is a random number.
+    pub fn resign(&mut self, fresh_session: u64) -> Option<Header> {
+        let goodbye = self.last_word();
+        if goodbye.is_some() {
+            self.role = Role::Backup;
+            self.taking_over = false;
+            self.part(fresh_session);
+        }
+        goodbye
+    }
+
+    /// What a primary has to say whose kernel will run no further, if it has a backup to hear it.
+    pub fn last_word(&mut self) -> Option<Header> {
+        let heard = self.role == Role::Primary && self.joined;
+        heard.then(|| self.header(Kind::Goodbye))
     }
 
     /// The takeover is through: every shadow speaks, the address is announced.

@@ -21,6 +21,7 @@ pub(crate) mod hmac;
 pub(crate) mod net;
 mod netdev;
 pub(crate) mod netfilter;
+pub(crate) mod notifier;
 pub(crate) mod pernet;
 #[cfg(sttcp_plant)]
 pub(crate) mod plant;

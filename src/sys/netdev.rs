@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
-use super::{bindings, net::Net, route::in6_addr};
+use super::{bindings, net::Net, route::in6_addr, skb::SkBuff};
 use core::{
     iter,
     marker::PhantomData,
@@ -90,5 +90,28 @@ impl<'rcu> Device<'rcu> {
                 unsafe { bindings::ipv6_chk_addr(net.as_ptr(), &address, self.as_ptr(), 1) != 0 }
             }
         }
+    }
+
+    /// Whether it hands its packets to other devices: a bond, a bridge, a VLAN.
+    pub(super) fn is_stacked(self) -> bool {
+        // SAFETY: Under RCU. The device is there, by the type invariant.
+        unsafe { bindings::sttcp_dev_is_stacked(self.as_ptr()) }
+    }
+
+    /// Gives the device a packet, past its queue, if nobody holds its lock. Whether it took it.
+    pub(super) fn start_xmit(self, skb: SkBuff) -> bool {
+        // SAFETY: Under RCU. The device is there, by the type invariant. Packets ask for a lock for
+        // each queue; ours takes the first.
+        if !unsafe { bindings::sttcp_tx_trylock(self.as_ptr()) } {
+            return false;
+        }
+        // SAFETY: Our packet. It has a link header and its device, whose lock is held; a device that takes it consumes it.
+        let taken = unsafe { bindings::sttcp_start_xmit(skb.as_ptr(), self.as_ptr()) };
+        // SAFETY: Under RCU. The device is there, and the lock was taken just now.
+        unsafe { bindings::sttcp_tx_unlock(self.as_ptr()) };
+        if taken {
+            let _ = skb.into_raw();
+        }
+        taken
     }
 }

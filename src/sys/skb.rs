@@ -19,6 +19,9 @@ use core::{
 };
 use kernel::{error::to_result, prelude::*, sync::rcu};
 
+/// Bytes of an Ethernet header.
+const ETH_HLEN: usize = 14;
+
 type Headers = bindings::sk_buff__bindgen_ty_4__bindgen_ty_2;
 
 /// A packet that we own, `struct sk_buff`. Dropping it frees it. Any context.
@@ -85,7 +88,7 @@ impl SkBuff {
         unsafe { self.raw_mut().__bindgen_anon_4.headers.as_mut() }
     }
 
-    fn as_ptr(&self) -> *mut bindings::sk_buff {
+    pub(super) fn as_ptr(&self) -> *mut bindings::sk_buff {
         self.0.as_ptr()
     }
 
@@ -94,14 +97,32 @@ impl SkBuff {
         self.raw().data as usize - self.raw().head as usize
     }
 
-    /// Copies packet bytes into a new packet: one whole IP packet, its checksums filled in, in parts
-    /// that follow each other; the first holds the IP header at least. Any context.
+    /// A packet without bytes yet, with room for `room` of them and a link-layer header. Any context.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `EINVAL` if the first byte is not that of an IP header.
-    pub(crate) fn alloc(parts: &[&[u8]], site: Site) -> Result<Self> {
+    /// `ENOMEM`.
+    pub(super) fn reserve(room: usize, site: Site) -> Result<Self> {
         fail::at(site)?;
+        // SAFETY: No requirement.
+        let skb = NonNull::new(unsafe { bindings::sttcp_alloc_skb(room as u32) }).ok_or(ENOMEM)?;
+        // INVARIANT: Just allocated.
+        Ok(Self(skb))
+    }
+
+    /// Bytes that can still be put behind the last one.
+    fn tailroom(&self) -> usize {
+        let raw = self.raw();
+        (raw.end as usize).saturating_sub(raw.tail as usize)
+    }
+
+    /// Copies packet bytes into a packet that has none: one whole IP packet, its checksums filled in,
+    /// in parts that follow each other; the first holds the IP header at least. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the first byte is not that of an IP header, or there is no room.
+    pub(super) fn fill(&mut self, parts: &[&[u8]]) -> Result {
         let header = *parts.first().ok_or(EINVAL)?;
         let first = *header.first().ok_or(EINVAL)?;
         let (protocol, header_len) = match first >> 4 {
@@ -110,24 +131,35 @@ impl SkBuff {
             _ => return Err(EINVAL),
         };
         let len = parts.iter().map(|part| part.len()).sum::<usize>();
-        if header.len() < header_len || header_len < 20 || len > usize::from(u16::MAX) {
+        if header.len() < header_len || header_len < 20 || len > self.tailroom() {
             return Err(EINVAL);
         }
-        // SAFETY: No requirement.
-        let skb = NonNull::new(unsafe { bindings::sttcp_alloc_skb(len as u32) }).ok_or(ENOMEM)?;
-        // INVARIANT: Just allocated.
-        let mut skb = Self(skb);
         for part in parts {
-            // SAFETY: Our packet. It was allocated with room for all parts.
-            let tail = unsafe { bindings::skb_put(skb.as_ptr(), part.len() as u32) };
-            // SAFETY: Valid memory. `skb_put` returned `part.len()` bytes of the new packet's own.
+            // SAFETY: Our packet. It has room for all parts.
+            let tail = unsafe { bindings::skb_put(self.as_ptr(), part.len() as u32) };
+            // SAFETY: Valid memory. `skb_put` returned `part.len()` bytes of the packet's own.
             unsafe { ptr::copy_nonoverlapping(part.as_ptr(), tail.cast(), part.len()) };
         }
-        let offset = skb.headroom() as u16;
-        let headers = skb.headers_mut();
+        let offset = self.headroom() as u16;
+        let headers = self.headers_mut();
         headers.protocol = (protocol as u16).to_be();
         headers.network_header = offset;
         headers.transport_header = offset + header_len as u16;
+        Ok(())
+    }
+
+    /// Copies packet bytes into a new packet, see [`fill`](Self::fill). Any context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` if the first byte is not that of an IP header.
+    pub(crate) fn alloc(parts: &[&[u8]], site: Site) -> Result<Self> {
+        let len = parts.iter().map(|part| part.len()).sum::<usize>();
+        if len > usize::from(u16::MAX) {
+            return Err(EINVAL);
+        }
+        let mut skb = Self::reserve(len, site)?;
+        skb.fill(parts)?;
         Ok(skb)
     }
 
@@ -484,6 +516,54 @@ impl SkBuff {
         let headers = self.headers();
         let mac_len = headers.network_header.wrapping_sub(headers.mac_header);
         self.raw_mut().mac_len = mac_len;
+    }
+}
+
+/// The link that a packet came by: an Ethernet device, and the header as it came.
+#[derive(Clone, Copy)]
+pub(crate) struct Link {
+    ifindex: u32,
+    header: [u8; ETH_HLEN],
+}
+
+impl SkBuff {
+    /// The link that the packet came by, if that is Ethernet. In a receive function.
+    pub(super) fn link(&self) -> Option<Link> {
+        let mut header = [0; ETH_HLEN];
+        // SAFETY: Our packet. It is being received, so its device is there; `header` has room for
+        // an Ethernet header.
+        let known = unsafe { bindings::sttcp_skb_eth_header(self.as_ptr(), header.as_mut_ptr()) };
+        known.then(|| Link {
+            ifindex: self.ifindex(),
+            header,
+        })
+    }
+
+    /// Sends the packet, one IP packet made by [`fill`](Self::fill), back by the link that another came by. For a kernel that
+    /// dies: it waits for no lock, and passes neither a queue nor a hook. Whether the device took it.
+    pub(super) fn transmit_last(mut self, net: Net, link: &Link) -> bool {
+        let rcu = rcu::read_lock();
+        let Some(dev) = Device::by_index(net, link.ifindex, &rcu) else {
+            return false;
+        };
+        if !dev.is_up() || dev.is_stacked() || self.headroom() < ETH_HLEN {
+            return false;
+        }
+        let [to, from, kind] = [6..12, 0..6, 12..14].map(|part| link.header.get(part));
+        let (Some(to), Some(from), Some(kind)) = (to, from, kind) else {
+            return false;
+        };
+        // SAFETY: Our packet. It has room for the header.
+        let mut at = unsafe { bindings::skb_push(self.as_ptr(), ETH_HLEN as u32) }.cast::<u8>();
+        for part in [to, from, kind] {
+            // SAFETY: Valid memory. `skb_push` returned the parts' bytes, of the packet's own.
+            unsafe { ptr::copy_nonoverlapping(part.as_ptr(), at, part.len()) };
+            // SAFETY: Valid memory. As above; behind the last part begins the IP header.
+            at = unsafe { at.add(part.len()) };
+        }
+        self.headers_mut().mac_header = self.headroom() as u16;
+        self.set_dev(dev.as_ptr());
+        dev.start_xmit(self)
     }
 }
 

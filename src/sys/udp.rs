@@ -25,10 +25,16 @@ pub(crate) const MAX_PAYLOAD: usize = 16 * 1024;
 
 const UDP_HEADER: usize = 8;
 
+/// The longest IP header made here and the UDP header.
+const HEADERS: usize = 40 + UDP_HEADER;
+
+pub(crate) use super::skb::Link;
+
 /// What takes datagrams in.
 pub(crate) trait Receive: Send + Sync + 'static {
-    /// A datagram came, its checksum right. Softirq, under the RCU read lock.
-    fn received(&self, from: SocketAddr, payload: &[u8]);
+    /// A datagram came, its checksum right, and by which link if that is known. Softirq, under the RCU
+    /// read lock.
+    fn received(&self, from: SocketAddr, payload: &[u8], link: Option<Link>);
 
     /// A datagram came that cannot be read, for want of memory. Softirq, under the RCU read lock.
     fn unreadable(&self);
@@ -193,41 +199,75 @@ impl<H: Receive> Socket<H> {
             mark: 0,
         };
         let (dst, from) = Dst::lookup(self.net, &flow)?;
-        let mut udp = [0u8; UDP_HEADER];
+        let (headers, len) = self.headers(from, to, payload).ok_or(EINVAL)?;
+        let headers = headers.get(..len).unwrap_or(&[]);
+        SkBuff::alloc(&[headers, payload], Site::Datagram)?.local_out(self.net, dst)
+    }
+
+    /// Sends a datagram that fits into `frame` back by the link that one came by, see
+    /// [`SkBuff::transmit_last`]. For a kernel that dies. Whether the device took it.
+    pub(crate) fn send_last(
+        &self,
+        to: SocketAddr,
+        payload: &[u8],
+        frame: Frame,
+        link: &Link,
+    ) -> bool {
+        let Frame(mut skb) = frame;
+        self.headers(self.local.ip(), to, payload)
+            .is_some_and(|(headers, len)| {
+                let headers = headers.get(..len).unwrap_or(&[]);
+                skb.fill(&[headers, payload]).is_ok() && skb.transmit_last(self.net, link)
+            })
+    }
+
+    /// The IP and UDP headers before a payload, and how long they are; nothing if the two addresses
+    /// are of different families.
+    fn headers(&self, from: IpAddr, to: SocketAddr, payload: &[u8]) -> Option<([u8; HEADERS], usize)> {
+        const PROTOCOL: u8 = bindings::IPPROTO_UDP as u8;
+
         let udp_len = (UDP_HEADER + payload.len()) as u16;
+        let mut udp = [0u8; UDP_HEADER];
         put(&mut udp, 0, &self.local.port().to_be_bytes());
         put(&mut udp, 2, &to.port().to_be_bytes());
         put(&mut udp, 4, &udp_len.to_be_bytes());
-        let skb = match (from, to.ip()) {
+        let len = udp_len.to_be_bytes();
+        let mut sum = |from: &[u8], to: &[u8]| {
+            let sum = checksum(&[from, to, &[0, PROTOCOL], &len, &udp, payload]);
+            put(&mut udp, 6, &sum.to_be_bytes());
+        };
+        let mut headers = [0; HEADERS];
+        let ip_len = match (from, to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
-                let sum = checksum(&[
-                    &from.octets(),
-                    &to.octets(),
-                    &[0, bindings::IPPROTO_UDP as u8],
-                    &udp_len.to_be_bytes(),
-                    &udp,
-                    payload,
-                ]);
-                put(&mut udp, 6, &sum.to_be_bytes());
+                sum(&from.octets(), &to.octets());
                 let ip = ipv4_header(from, to, udp_len);
-                SkBuff::alloc(&[&ip, &udp, payload], Site::Datagram)
+                put(&mut headers, 0, &ip);
+                ip.len()
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
-                let sum = checksum(&[
-                    &from.octets(),
-                    &to.octets(),
-                    &[0, bindings::IPPROTO_UDP as u8],
-                    &udp_len.to_be_bytes(),
-                    &udp,
-                    payload,
-                ]);
-                put(&mut udp, 6, &sum.to_be_bytes());
+                sum(&from.octets(), &to.octets());
                 let ip = ipv6_header(from, to, udp_len);
-                SkBuff::alloc(&[&ip, &udp, payload], Site::Datagram)
+                put(&mut headers, 0, &ip);
+                ip.len()
             }
-            _ => return Err(EINVAL),
+            _ => return None,
         };
-        skb?.local_out(self.net, dst)
+        put(&mut headers, ip_len, &udp);
+        Some((headers, ip_len + UDP_HEADER))
+    }
+}
+
+/// A packet that waits for its bytes: memory for the last datagram of a kernel that dies.
+pub(crate) struct Frame(SkBuff);
+
+impl Frame {
+    /// Room for a payload of `len` bytes. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(len: usize) -> Result<Self> {
+        Ok(Self(SkBuff::reserve(HEADERS + len, Site::Node)?))
     }
 }
 
@@ -266,12 +306,12 @@ unsafe extern "C" fn receive<H: Receive>(
     // SAFETY: Under RCU. The pointer is null, or to the target, which is freed a grace period after
     // it was cleared.
     if let Some(target) = unsafe { target.cast_const().as_ref() } {
-        let ifindex = skb.ifindex();
+        let (ifindex, link) = (skb.ifindex(), skb.link());
         match skb
             .linear()
             .and_then(|(header, datagram)| parse(header, datagram, ifindex))
         {
-            Some((from, payload)) => target.0.received(from, payload),
+            Some((from, payload)) => target.0.received(from, payload, link),
             None => target.0.unreadable(),
         }
     }
@@ -351,7 +391,8 @@ fn ipv4_header(from: Ipv4Addr, to: Ipv4Addr, udp_len: u16) -> [u8; 20] {
     put(&mut ip, 8, &[64, bindings::IPPROTO_UDP as u8]);
     put(&mut ip, 12, &from.octets());
     put(&mut ip, 16, &to.octets());
-    // `ip_local_out` fills in the checksum.
+    let sum = checksum(&[&ip]);
+    put(&mut ip, 10, &sum.to_be_bytes());
     ip
 }
 

@@ -72,7 +72,7 @@ fn header_refused() {
         (0, 0, BadMessage::Version),
         (0, VERSION + 1, BadMessage::Version),
         (1, 0, BadMessage::Content),
-        (1, 5, BadMessage::Content),
+        (1, 6, BadMessage::Content),
         (2, 0, BadMessage::Content),
         (2, 3, BadMessage::Content),
     ] {
@@ -328,6 +328,7 @@ fn header() -> impl Strategy<Value = Header> {
         Just(Kind::Heartbeat),
         Just(Kind::Records),
         Just(Kind::Leave),
+        Just(Kind::Goodbye),
         Just(Kind::Bytes)
     ];
     let role = prop_oneof![Just(Role::Primary), Just(Role::Backup)];

@@ -581,6 +581,86 @@ fn leave_counts_only_in_the_session() {
 }
 
 #[test]
+fn primary_that_goes_down_hands_over() {
+    let (mut p, mut b) = pair();
+    assert_eq!(beat(&mut p, &mut b, ms(7)), Ok(None));
+    let goodbye = p.resign(0xa2).unwrap();
+    assert_eq!(
+        (p.role(), p.epoch(), p.state()),
+        (Role::Backup, 1, State::Waiting)
+    );
+    let goes = Event::PrimaryGoes(Duration::from_millis(2));
+    assert_eq!(b.heard(&goodbye, 0xb2, ms(9)), Ok(Some(goes)));
+    assert_eq!(
+        (b.role(), b.epoch(), b.state()),
+        (Role::Primary, 2, State::Takeover)
+    );
+    assert_eq!(b.heard(&goodbye, 0xb3, ms(9)), Err(Counter::PeerReplayed));
+    assert_eq!(b.poll(ms(500), 0).event, None);
+    // It has nothing more to say.
+    assert_eq!(p.resign(0xa3), None);
+    // The very moment of its last heartbeat tells that it is dead all the same.
+    let (mut p, mut b) = pair();
+    let goodbye = p.last_word().unwrap();
+    assert_eq!(p.state(), State::Protected);
+    let goes = Event::PrimaryGoes(Duration::from_nanos(1));
+    assert_eq!(b.heard(&goodbye, 0xb2, ms(0)), Ok(Some(goes)));
+}
+
+#[test]
+fn goodbye_of_who_does_not_lead_the_listener_is_a_farewell() {
+    // A solo primary, and a backup, have nobody to hand over to.
+    assert_eq!(primary(P1).resign(0xa2), None);
+    let (mut p, mut b) = pair();
+    assert_eq!(b.resign(0xb2), None);
+    // The primary has missed its backup and serves alone: what is here is void.
+    let goodbye = p.last_word().unwrap();
+    let alone = Header {
+        joined: false,
+        ..goodbye
+    };
+    assert_eq!(b.heard(&alone, 0xb2, ms(1)), Ok(Some(Event::PeerLeft)));
+    assert_eq!((b.role(), b.state()), (Role::Backup, State::Waiting));
+    let goodbye = Header {
+        kind: Kind::Goodbye,
+        ..from_backup(50)
+    };
+    assert_eq!(p.heard(&goodbye, 0xa2, ms(1)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(p.state(), State::Solo);
+}
+
+#[test]
+fn goodbye_counts_only_in_the_session() {
+    let (mut p, mut b) = pair();
+    let goodbye = p.last_word().unwrap();
+    for (session, peer_session) in [(P1, 0xb0), (0xee, 0), (0xee, 0xb0)] {
+        let forged = Header {
+            session,
+            peer_session,
+            sequence: 60,
+            ..goodbye
+        };
+        assert!(!matches!(b.heard(&forged, 0xb2, ms(1)), Ok(Some(_))));
+    }
+    assert_eq!(b.state(), State::Shadowing);
+    // Recorded, and played again when the pair is in another session.
+    let (mut p, mut b) = pair();
+    let leave = p.header(Kind::Leave);
+    b.heard(&leave, 0xb2, ms(2)).unwrap();
+    assert!(b.heard(&goodbye, 0xb3, ms(3)).is_err());
+    assert_eq!(b.state(), State::Waiting);
+    // A primary that was started anew has nothing to do with the shadows that are here.
+    let (_, mut b) = pair();
+    let anew = Header {
+        session: 0xa9,
+        sequence: 1,
+        ..goodbye
+    };
+    assert_eq!(b.heard(&anew, 0xb2, ms(1)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(b.state(), State::Waiting);
+}
+
+#[test]
 fn leave_of_a_peer_that_had_not_joined_is_no_event() {
     let mut p = primary(P1);
     let leave = Header {
@@ -611,7 +691,7 @@ proptest! {
     /// Any headers, from any session, in any order: nobody moves to an earlier epoch, and there is no panic.
     #[test]
     fn any_headers(
-        headers in vec((0_u8..3, any::<bool>(), 0_u32..4, 0_u64..4, 0_u64..4, 0_u64..100), 0..common::up_to(100)),
+        headers in vec((0_u8..4, any::<bool>(), 0_u32..4, 0_u64..4, 0_u64..4, 0_u64..100), 0..common::up_to(100)),
         is_primary: bool,
     ) {
         let role = if is_primary { Role::Primary } else { Role::Backup };
@@ -619,7 +699,7 @@ proptest! {
         let mut session = 1;
         for (at, (kind, from_primary, epoch, from, to, sequence)) in headers.into_iter().enumerate() {
             let header = Header {
-                kind: [Kind::Heartbeat, Kind::Records, Kind::Leave][usize::from(kind)],
+                kind: [Kind::Heartbeat, Kind::Records, Kind::Leave, Kind::Goodbye][usize::from(kind)],
                 role: if from_primary { Role::Primary } else { Role::Backup },
                 eager: false,
                 joined: true,
@@ -629,14 +709,18 @@ proptest! {
                 sequence,
             };
             let before = (node.role(), node.epoch());
+            let was_joined = node.peer() == Peer::Joined;
             let heard = node.heard(&header, session + 1, ms(at as u64));
             prop_assert!(node.epoch() >= before.1);
             if to != session {
                 prop_assert!(!matches!(heard, Ok(Some(_))));
             }
-            if node.role() != before.0 {
+            if node.role() == Role::Backup && before.0 == Role::Primary {
                 prop_assert_eq!(heard, Ok(Some(Event::SteppedDown)));
-                prop_assert!(before.0 == Role::Primary && from_primary && epoch > before.1);
+                prop_assert!(from_primary && epoch > before.1);
+            } else if node.role() != before.0 {
+                prop_assert!(matches!(heard, Ok(Some(Event::PrimaryGoes(_)))));
+                prop_assert!(from_primary && header.kind == Kind::Goodbye && was_joined);
             }
             session = node.header(Kind::Heartbeat).session;
         }

@@ -137,10 +137,11 @@ fuzz_target!(|input: Input<'_>| match input {
         records,
     } => {
         let header = Header {
-            kind: match kind % 3 {
+            kind: match kind % 4 {
                 0 => Kind::Heartbeat,
                 1 => Kind::Records,
-                _ => Kind::Leave,
+                2 => Kind::Leave,
+                _ => Kind::Goodbye,
             },
             role: if primary { Role::Primary } else { Role::Backup },
             eager,

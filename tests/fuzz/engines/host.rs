@@ -334,7 +334,7 @@ impl Host {
             Event::Joined | Event::BackupLost(_) | Event::PeerLeft | Event::PeerAlone => {
                 self.end_session()
             }
-            Event::PrimaryLost(silence) => self.take_over(silence),
+            Event::PrimaryLost(silence) | Event::PrimaryGoes(silence) => self.take_over(silence),
             Event::SteppedDown => {
                 self.speaks = false;
                 self.stepped_down = true;

@@ -777,6 +777,7 @@ impl Host {
                 self.count(Counter::PeerLost);
                 self.take_over(silence);
             }
+            Event::PrimaryGoes(silence) => self.take_over(silence),
             Event::SteppedDown => {
                 self.speaks = false;
                 self.count(Counter::SteppedDown);
@@ -879,7 +880,7 @@ impl Host {
                 Ok(_) => self.count(Counter::PeerBadMessage),
                 Err(bad) => self.fail(format!("bytes cannot be read: {bad:?}")),
             },
-            Datagram::Heartbeat | Datagram::Leave => {}
+            Datagram::Heartbeat | Datagram::Leave | Datagram::Goodbye => {}
         }
     }
 

@@ -109,7 +109,7 @@ impl Host {
                 let (_, tag) = datagram.split_at(datagram.len() - TAG_LEN);
                 self.on_bytes(&Bytes::parse(body).unwrap(), Origin::parse(tag));
             }
-            Datagram::Heartbeat | Datagram::Leave => {}
+            Datagram::Heartbeat | Datagram::Leave | Datagram::Goodbye => {}
         }
         self.run();
     }
