@@ -2,6 +2,7 @@
 /*
  * What bindgen reads. The allow-list in Kbuild picks the names that src/sys uses.
  */
+#include <linux/delay.h>
 #include <linux/errno.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>

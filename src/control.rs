@@ -8,6 +8,7 @@ use crate::engine::detector::Timing;
 use crate::engine::node::Role;
 use crate::engine::primary::{Policy, Terms, STALL_TIMEOUT};
 use crate::engine::wire::Endpoint;
+use crate::goodbye::Stays;
 use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
 use crate::retention::Budget;
@@ -57,6 +58,7 @@ controls! {
     RETAIN_TOTAL_MB = 12, c"retain_total_mb", 0o644;
     ACK_POLICY = 13, c"ack_policy", 0o644;
     STALL = 14, c"backup_stall_ms", 0o644;
+    SWITCHOVER = 15, c"switchover", 0o200;
 }
 
 /// A node with everything that calls it. Dropped from the top: the callers go first.
@@ -145,6 +147,7 @@ enum Why {
     Family,
     LocalIsService,
     Start(Error),
+    Stays(Stays),
 }
 
 impl From<Refusal> for Why {
@@ -279,6 +282,15 @@ impl Shared {
                     return Err(Why::NotRunning);
                 }
             }
+            SWITCHOVER => {
+                let force = config::number(text, 1, 2)? == 2;
+                let running = plan.running.as_ref().ok_or(Why::Stays(Stays::NoBackup))?;
+                let (node, retain) = (&running.node, (plan.retain_kb, plan.retain_total_mb));
+                node.set_terms(retain.0, retain.1, Policy::Gated);
+                let done = node.switch_over(force);
+                self.agree(&plan);
+                done.map_err(Why::Stays)?;
+            }
             _ => {}
         }
         Ok(())
@@ -360,6 +372,15 @@ impl Control for Shared {
             Why::Incomplete(missing) => pr_err!("{name} refused: {missing} is not set\n"),
             Why::Family => pr_err!("{name} refused: local and peer are of different IP versions\n"),
             Why::LocalIsService => pr_err!("{name} refused: local must not be a service address\n"),
+            Why::Stays(Stays::NoBackup) => {
+                pr_err!("{name} refused: this node is not a primary with a backup\n");
+            }
+            Why::Stays(Stays::Unprotected(count)) => {
+                pr_err!("{name} refused: {count} connections are not protected; 2 resets them\n");
+            }
+            Why::Stays(Stays::Behind) => {
+                pr_err!("{name} refused: the backup lacks what clients were told had arrived\n");
+            }
             Why::Start(ENOMEM) => pr_err!("{name} refused: no memory to start the node\n"),
             Why::Start(error) => {
                 pr_err!("{name} refused: the node could not start, error {}: is local an address of this host, its port free?\n", error.to_errno());

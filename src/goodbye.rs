@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The last word of a host that goes down, or loses the module: its backup need not wait until it is missed.
+//! Handing over by order, and the last word of a host that goes down: its backup need not wait until it is missed.
 
+use crate::engine::counters::Counter;
 use crate::engine::message::{Kind as Datagram, HEADER_LEN, TAG_LEN};
 use crate::engine::node::Peer;
+use crate::engine::primary::Moves;
 use crate::node::Node;
 use crate::sys::clock;
 use crate::sys::notifier::{Notify, Panic, Reboot};
@@ -12,6 +14,19 @@ use crate::sys::udp::{Frame, Link};
 use core::mem;
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
+
+/// How long a switchover waits for the backup, in ms.
+const SETTLE_MS: u32 = 1000;
+
+/// Why there is no switchover.
+pub(crate) enum Stays {
+    /// This is no primary with a backup.
+    NoBackup,
+    /// So many connections have no shadow.
+    Unprotected(u32),
+    /// The backup lacks what clients were told had arrived.
+    Behind,
+}
 
 /// What a kernel that dies needs to have ready: it allocates nothing any more, and asks nobody for the way.
 pub(crate) struct LastWord {
@@ -39,21 +54,53 @@ impl Node {
     pub(crate) fn resign(&self) {
         // No heartbeat follows, by which the node would join again.
         self.stopping.store(true, Relaxed);
-        let Some(goodbye) = self.engine.lock().resign(clock::random_u64()) else {
-            if !self.speaks() {
-                self.send(Datagram::Leave, &[]);
+        if !self.hand_over("going down") && !self.speaks() {
+            self.send(Datagram::Leave, &[]);
+        }
+    }
+
+    /// Hands over to the backup, and becomes one, as soon as no client has been told of more than that has. Nothing may be acknowledged ahead of it
+    /// meanwhile. `force` gives up the connections that have no shadow. Process context; sleeps a second at most.
+    pub(crate) fn switch_over(&self, force: bool) -> Result<(), Stays> {
+        if !self.speaks() || !self.joined() {
+            return Err(Stays::NoBackup);
+        }
+        for _ in 0..SETTLE_MS {
+            let (mut never, mut later) = (0u32, 0u32);
+            self.table.retain(|entry| {
+                let moves = entry.side.moves();
+                never += u32::from(moves == Moves::Never);
+                later += u32::from(moves == Moves::Later);
+                true
+            });
+            if never > 0 && !force {
+                return Err(Stays::Unprotected(never));
             }
-            return;
+            if later == 0 {
+                let done = self.hand_over("switching over");
+                return if done { Ok(()) } else { Err(Stays::NoBackup) };
+            }
+            clock::sleep_ms(1);
+        }
+        Err(Stays::Behind)
+    }
+
+    /// Whether there is a backup to hand over to. Process context.
+    fn hand_over(&self, why: &str) -> bool {
+        let Some(goodbye) = self.engine.lock().resign(clock::random_u64()) else {
+            return false;
         };
         // What this host says from here on would be in its successor's way.
         self.set_speaks(false);
         self.set_peer_state(Peer::Absent);
         self.send_goodbye(&goodbye);
+        self.count(Counter::Switchovers);
         pr_warn!(
-            "going down: backup {} takes over, silent for the service\n",
+            "{why}: backup {} takes over, silent for the service\n",
             Show(self.peer)
         );
         self.leave_behind();
+        true
     }
 }
 

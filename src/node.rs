@@ -445,7 +445,7 @@ impl Node {
             }
             Event::PrimaryGoes(silence) => {
                 self.count(Counter::TakeoversGoodbye);
-                pr_warn!("primary {peer} goes down and says so: taking over, epoch {epoch}\n");
+                pr_warn!("primary {peer} says goodbye: taking over, epoch {epoch}\n");
                 self.take_over(silence);
             }
             Event::SteppedDown => {

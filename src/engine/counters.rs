@@ -171,6 +171,8 @@ counters! {
     TakeoversLost => "takeovers_lost",
     /// Takeovers because the primary said that it was going down.
     TakeoversGoodbye => "takeovers_goodbye",
+    /// Times this host handed over to its backup by order.
+    Switchovers => "switchovers",
     /// Takeovers on request.
     TakeoversRequested => "takeovers_requested",
     /// Times this host was not running when it should have judged the peer.

@@ -322,6 +322,7 @@ impl Node {
         if header.kind == Kind::Goodbye {
             if self.role == Role::Backup && self.joined && header.joined {
                 let last = self.detector.last_heard().unwrap_or(now);
+                self.peer_eager = header.eager;
                 self.take_over(fresh_session);
                 // Not nothing: that would say that it lives.
                 let silence = now.since(last).max(Duration::from_nanos(1));
@@ -414,8 +415,8 @@ impl Node {
         self.part(fresh_session);
     }
 
-    /// The host is going down. A primary that has a backup hands over to it: from now on this node is silent for the service. Returns the last
-    /// word to the peer. `fresh_session` is a random number.
+    /// A primary that has a backup hands over to it: from now on this node is silent for the service, and a backup itself. Returns the last word to
+    /// the peer in this session. `fresh_session` is a random number.
     pub fn resign(&mut self, fresh_session: u64) -> Option<Header> {
         let goodbye = self.last_word();
         if goodbye.is_some() {

@@ -237,6 +237,17 @@ pub struct Actions {
     pub remove: bool,
 }
 
+/// What a planned switchover does to a connection.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Moves {
+    /// It goes on at the other host; or it has yet to begin, or is over.
+    Now,
+    /// Its client was told of bytes that the shadow lacks.
+    Later,
+    /// It has no shadow, and would be reset.
+    Never,
+}
+
 /// A connection of a protected service, seen from the primary.
 #[derive(Debug)]
 pub struct Connection {
@@ -474,6 +485,15 @@ impl Connection {
                 apart.start = apart.start.min(span.start);
                 apart.end = apart.end.max(span.end);
             }
+        }
+    }
+
+    /// Whether the connection goes on at the backup if that takes over now.
+    pub fn moves(&self) -> Moves {
+        match self.state {
+            State::Unprotected(_) => Moves::Never,
+            _ if self.gated() && self.acked > self.shadow_rcv => Moves::Later,
+            _ => Moves::Now,
         }
     }
 

@@ -9,7 +9,7 @@ use super::counters::Counter;
 use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
 use super::node::{Peer, Predecessor};
-use super::primary::{self, Connection, ConnectionId, Socket, Terms};
+use super::primary::{self, Connection, ConnectionId, Moves, Socket, Terms};
 use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
@@ -244,6 +244,15 @@ impl Side {
     /// Whether copies of the client's segments are of use.
     pub fn retains(&self) -> bool {
         matches!(self, Side::Primary(connection) if connection.retains())
+    }
+
+    /// What a planned switchover does to the connection.
+    pub fn moves(&self) -> Moves {
+        match self {
+            Side::Primary(connection) => connection.moves(),
+            Side::Shadow(shadow) if shadow.is_speaking() => Moves::Never,
+            Side::Shadow(_) | Side::Pending(_) => Moves::Now,
+        }
     }
 
     /// What else to send the peer, see [`primary::Connection::resend_next`].

@@ -13,6 +13,12 @@ pub(crate) fn monotonic_ns() -> u64 {
     unsafe { bindings::ktime_get() as u64 }
 }
 
+/// Sleeps so long, or a little longer. Process context.
+pub(crate) fn sleep_ms(ms: u32) {
+    // SAFETY: No requirement. Process context.
+    unsafe { bindings::msleep(ms) };
+}
+
 /// Fills `bytes` with numbers that nobody can guess.
 pub(crate) fn random_bytes(bytes: &mut [u8]) {
     // SAFETY: Valid memory. `bytes` can be written for its length.

@@ -11,7 +11,9 @@ use sttcp::{
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES},
     node::Peer,
-    primary::{plain_handshake, Actions, Connection, Policy, Socket, State, Terms, STALL_TIMEOUT},
+    primary::{
+        plain_handshake, Actions, Connection, Moves, Policy, Socket, State, Terms, STALL_TIMEOUT,
+    },
     rewrite::{Blank, Rewrite, SackRewrite},
     seq::SeqNumber,
     verdict::Outbound,
@@ -1330,6 +1332,30 @@ fn eager_acknowledges_what_copies_cover_and_tells_the_backup() {
     kept(&mut connection, 100, 300);
     let (_, actions) = connection.on_server(&seg(p(10), c(300)), ms(9));
     assert_eq!(actions.record, None);
+}
+
+#[test]
+fn switchover_waits_for_what_the_client_was_told_and_leaves_the_unprotected() {
+    // Nothing of a connection that has yet to begin is at the primary alone.
+    assert_eq!(
+        (half_open().moves(), opening().moves()),
+        (Moves::Now, Moves::Now)
+    );
+    let mut connection = eager();
+    connection.on_progress(&progress(0, 0), ms(1));
+    assert_eq!(connection.moves(), Moves::Now);
+    kept(&mut connection, 0, 1000);
+    connection.on_server(&seg(p(0), c(1000)), ms(2));
+    assert_eq!(connection.moves(), Moves::Later);
+    connection.on_progress(&progress(1000, 0), ms(3));
+    assert_eq!(connection.moves(), Moves::Now);
+    // Withheld, so the client still has it.
+    connection.set_terms(Terms::default(), ms(3));
+    connection.on_client(&seg(c(1000), p(0)).data(1000), Peer::Joined, ms(4));
+    connection.on_server(&seg(p(0), c(2000)), ms(4));
+    assert_eq!(connection.moves(), Moves::Now);
+    connection.unprotect(Counter::UnprotectedStalled, Peer::Joined, ms(5));
+    assert_eq!(connection.moves(), Moves::Never);
 }
 
 #[test]

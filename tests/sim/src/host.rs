@@ -777,7 +777,10 @@ impl Host {
                 self.count(Counter::PeerLost);
                 self.take_over(silence);
             }
-            Event::PrimaryGoes(silence) => self.take_over(silence),
+            Event::PrimaryGoes(silence) => {
+                self.count(Counter::TakeoversGoodbye);
+                self.take_over(silence);
+            }
             Event::SteppedDown => {
                 self.speaks = false;
                 self.count(Counter::SteppedDown);
@@ -792,6 +795,14 @@ impl Host {
             let fresh = self.rng.next();
             self.engine.take_over(fresh);
             self.take_over(Duration::ZERO);
+        }
+    }
+
+    /// It is going to die, and can still say so.
+    pub fn say_goodbye(&mut self) {
+        if let Some(goodbye) = self.engine.last_word() {
+            self.note(|| "says goodbye".into());
+            self.send_header(&goodbye, &[]);
         }
     }
 
@@ -845,10 +856,15 @@ impl Host {
     }
 
     fn send(&mut self, kind: Datagram, body: &[u8]) {
-        let header = self.engine.header(kind).emit();
+        let header = self.engine.header(kind);
+        self.send_header(&header, body);
+    }
+
+    fn send_header(&mut self, header: &Header, body: &[u8]) {
         self.count(Counter::PeerSent);
-        self.out
-            .push(Out::Peer([&header, body, &[0; TAG_LEN]].concat()));
+        self.out.push(Out::Peer(
+            [&header.emit()[..], body, &[0; TAG_LEN]].concat(),
+        ));
     }
 
     /// A datagram of the peer's came in.

@@ -48,6 +48,8 @@ pub struct Schedule {
     pub talks: Vec<Talk>,
     pub blow: Blow,
     pub when: When,
+    /// Whether a host that dies says so, as far as it can.
+    pub goodbye: bool,
     /// How long after its crash a host comes back as backup, in us.
     pub returns: Option<u64>,
     /// Whether what happens is written down.
@@ -112,6 +114,7 @@ impl Schedule {
             talks,
             blow,
             when,
+            goodbye: Rng::new(!seed).chance(250),
             returns: rng.chance(300).then(|| rng.range(300_000, 2_000_000)),
             terms: Terms {
                 policy: if rng.chance(300) {

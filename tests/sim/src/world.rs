@@ -444,6 +444,9 @@ impl World {
         match self.schedule.blow {
             Blow::None => {}
             Blow::Crash { host, .. } => {
+                if self.schedule.goodbye {
+                    self.run_host(host, Host::say_goodbye);
+                }
                 self.hosts[host].alive = false;
                 if let Some(wait) = self.schedule.returns {
                     self.push(self.now + wait, What::Return(host));

@@ -1,0 +1,95 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A planned switchover: the primary hands over to its backup and becomes the backup itself, SWITCHOVERS times there and back (20 unless told)
+# while echo, a download and an upload go on, under both policies and with losses of the tap. What cannot move is refused first. Topology: see lib.sh.
+
+. "$(dirname "$0")/lib.sh"
+SWITCHOVERS=${SWITCHOVERS:-20}
+begin
+
+switch_over() { ip netns exec "$speaker" sh -c "echo ${1:-1} >/proc/sys/net/sttcp/switchover" 2>/dev/null; }
+said() { dmesg | grep 'sttcp: switchover refused' | tail -1 | grep -q "$1"; }
+
+# Refusals.
+! ip netns exec "$silent" sh -c 'echo 1 >/proc/sys/net/sttcp/switchover' 2>/dev/null && said "not a primary with a backup"
+result $? "a backup cannot switch over"
+! switch_over 3 && said "outside the control's range"
+result $? "nor is 3 a way of doing it"
+
+# A connection that is older than the backup's role has no shadow.
+set_control "$silent" role off
+wait_until 5 has_state "$speaker" solo
+! switch_over && said "not a primary with a backup"
+result $? "nor can a primary without a backup"
+rm -f "$WORK"/{up,end}
+client "$TRAFFIC" client echo --to "$(target 4)" --timeout $PATIENCE --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/result" 2>&1 &
+pid=$!
+wait_until 10 test -e "$WORK/up"
+set_control "$silent" role backup
+settle
+! switch_over && said "1 connections are not protected"
+result $? "an unprotected connection is not given up"
+rm "$WORK/up" && wait_until 10 test -e "$WORK/up"
+result $? "it goes on"
+switch_over 2 && wait_until 5 has_state "$silent" protected && settle
+result $? "unless that is asked for"
+! wait $pid && grep -qi 'reset' "$WORK/result"
+result $? "its client is reset at once"
+
+# streams VERSION: clients of each kind, whose connections begin now.
+declare -A stream
+streams() {
+    local kind options
+    rm -f "$WORK"/*.{up,end}
+    for kind in echo get put; do
+        case $kind in
+        echo) options=(--connections 3) ;;
+        get) options=(--size 1M) ;;
+        put) options=(--size 256K) ;;
+        esac
+        client "$TRAFFIC" client $kind --to "$(target "$1")" "${options[@]}" --timeout $PATIENCE \
+            --mark-file "$WORK/$kind.up" --until-file "$WORK/$kind.end" >"$WORK/$kind.json" 2>"$WORK/$kind.errors" &
+        stream[$kind]=$!
+    done
+    move_on
+}
+# move_on: bytes come on each connection.
+move_on() {
+    local kind
+    rm -f "$WORK"/*.up
+    for kind in echo get put; do wait_until 15 test -e "$WORK/$kind.up" || return 1; done
+}
+all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
+# end_well: each stream comes to a good end.
+end_well() {
+    local kind status=0
+    touch "$WORK"/{echo,get,put}.end
+    for kind in echo get put; do
+        wait "${stream[$kind]}" || {
+            status=1
+            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
+        }
+    done
+    return $status
+}
+gap() { sed -nE 's/.*"gap":\{"ms":([0-9.]+).*/\1/p' "$WORK/$1.json"; }
+
+for policy in gated eager; do
+    set_policy $policy
+    [ $policy = gated ] || tap loss 1%
+    gaps=() broken=0 refused=0
+    for number in $(seq $((SWITCHOVERS / 2))); do
+        streams $((number % 2 ? 4 : 6)) && wait_until 5 all_protected || broken=$((broken + 1))
+        switch_over || refused=$((refused + 1))
+        wait_until 5 has_state "$silent" protected
+        settle || broken=$((broken + 1))
+        move_on && end_well || broken=$((broken + 1))
+        gaps+=("$(gap echo)")
+    done
+    result $refused "$policy: none of $((SWITCHOVERS / 2)) switchovers is refused ($refused)"
+    result $broken "$policy: no stream breaks ($broken)"
+    echo "# $policy: longest pauses of echo in ms: $(printf '%s\n' "${gaps[@]}" | sort -n | tr '\n' ' ')"
+done
+mend
+ktap_end
