@@ -35,7 +35,7 @@ sites() {
         FNR == 1 || /(^| )fn [a-z]/ { asked = 0 }
         /fail::at\(/ { asked = 1 }
         /^ *\/\// { next }
-        /GFP_|bindings::(register_|nf_register_|proc_create_|sttcp_register_|sock_create_|kernel_bind|sttcp_alloc_)/ ||
+        /GFP_|bindings::((nf_|sttcp_)?register_[a-z_]*\(|proc_create_|sock_create_|kernel_bind|sttcp_alloc_)/ ||
             /bindings::(arp_send|ndisc_send_|ip_route_output_|ip6_route_output_|ip6_dst_lookup_|sttcp_dst_neigh_lookup)/ ||
             /bindings::(skb_ensure_writable|(sttcp_)?skb_clone|skb_copy(\(|_expand|_ubufs)|pskb_|sttcp_pskb_|sttcp_skb_orphan_frags)/ {
             if (!asked) { print FILENAME ":" FNR ": memory without fail::at() before it in its function:" $0; failed = 1 }

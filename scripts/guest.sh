@@ -32,9 +32,9 @@ wait $! || true
 exec {out}>&-
 wait "$printer"
 cp "$dir/console" "$log"
-if ! complaints=$(scan_log "$log"); then
-    cat >&2 <<<"$complaints"
-    say "the guest's kernel complained: ${complaints%%$'\n'*}"
+if ! lines=$(scan_log "$log"); then
+    cat >&2 <<<"$lines"
+    say "the guest's kernel complained: ${lines%%$'\n'*}"
     exit 99
 fi
 if [[ ! -s $share/status ]]; then

@@ -223,7 +223,12 @@ impl<H: Receive> Socket<H> {
 
     /// The IP and UDP headers before a payload, and how long they are; nothing if the two addresses
     /// are of different families.
-    fn headers(&self, from: IpAddr, to: SocketAddr, payload: &[u8]) -> Option<([u8; HEADERS], usize)> {
+    fn headers(
+        &self,
+        from: IpAddr,
+        to: SocketAddr,
+        payload: &[u8],
+    ) -> Option<([u8; HEADERS], usize)> {
         const PROTOCOL: u8 = bindings::IPPROTO_UDP as u8;
 
         let udp_len = (UDP_HEADER + payload.len()) as u16;
