@@ -98,20 +98,19 @@ impl<'rcu> Device<'rcu> {
         unsafe { bindings::sttcp_dev_is_stacked(self.as_ptr()) }
     }
 
-    /// Gives the device a packet, past its queue, if nobody holds its lock. Whether it took it.
+    /// Gives the device a packet, past its queue, if nobody holds its lock. One that it does not take is not freed. Whether it
+    /// took it.
     pub(super) fn start_xmit(self, skb: SkBuff) -> bool {
-        // SAFETY: Under RCU. The device is there, by the type invariant. Packets ask for a lock for
-        // each queue; ours takes the first.
+        let skb = skb.into_raw();
+        // SAFETY: Under RCU. The device is there, by the type invariant.
         if !unsafe { bindings::sttcp_tx_trylock(self.as_ptr()) } {
             return false;
         }
-        // SAFETY: Our packet. It has a link header and its device, whose lock is held; a device that takes it consumes it.
+        // SAFETY: Our packet. It has a link header and its device, whose lock is held; a device that
+        // takes it consumes it.
         let taken = unsafe { bindings::sttcp_start_xmit(skb.as_ptr(), self.as_ptr()) };
         // SAFETY: Under RCU. The device is there, and the lock was taken just now.
         unsafe { bindings::sttcp_tx_unlock(self.as_ptr()) };
-        if taken {
-            let _ = skb.into_raw();
-        }
         taken
     }
 }

@@ -540,13 +540,15 @@ impl SkBuff {
     }
 
     /// Sends the packet, one IP packet made by [`fill`](Self::fill), back by the link that another came by. For a kernel that
-    /// dies: it waits for no lock, and passes neither a queue nor a hook. Whether the device took it.
-    pub(super) fn transmit_last(mut self, net: Net, link: &Link) -> bool {
+    /// dies: it waits for no lock, and passes neither a queue nor a hook. A packet that the device does not take is not freed, as that may
+    /// wait too. Whether it took it.
+    pub(super) fn transmit_last(self, net: Net, link: &Link) -> bool {
+        let mut skb = ManuallyDrop::new(self);
         let rcu = rcu::read_lock();
         let Some(dev) = Device::by_index(net, link.ifindex, &rcu) else {
             return false;
         };
-        if !dev.is_up() || dev.is_stacked() || self.headroom() < ETH_HLEN {
+        if !dev.is_up() || dev.is_stacked() || skb.headroom() < ETH_HLEN {
             return false;
         }
         let [to, from, kind] = [6..12, 0..6, 12..14].map(|part| link.header.get(part));
@@ -554,16 +556,16 @@ impl SkBuff {
             return false;
         };
         // SAFETY: Our packet. It has room for the header.
-        let mut at = unsafe { bindings::skb_push(self.as_ptr(), ETH_HLEN as u32) }.cast::<u8>();
+        let mut at = unsafe { bindings::skb_push(skb.as_ptr(), ETH_HLEN as u32) }.cast::<u8>();
         for part in [to, from, kind] {
             // SAFETY: Valid memory. `skb_push` returned the parts' bytes, of the packet's own.
             unsafe { ptr::copy_nonoverlapping(part.as_ptr(), at, part.len()) };
             // SAFETY: Valid memory. As above; behind the last part begins the IP header.
             at = unsafe { at.add(part.len()) };
         }
-        self.headers_mut().mac_header = self.headroom() as u16;
-        self.set_dev(dev.as_ptr());
-        dev.start_xmit(self)
+        skb.headers_mut().mac_header = skb.headroom() as u16;
+        skb.set_dev(dev.as_ptr());
+        dev.start_xmit(ManuallyDrop::into_inner(skb))
     }
 }
 
