@@ -17,9 +17,13 @@ for group; do
     mapfile -t counts <<<"$counts"
     read -r good bad skip <<<"${counts[0]}"
     if [[ $status -ne 0 ]]; then
-        # A group that fails as a whole is at least one failure. What scripts said last tells why.
-        [[ $bad -gt 0 ]] || bad=1
-        failures+=("${counts[@]:1}" "$(grep '^\[ *[0-9]* s\]' "$log" | tail -1)")
+        failures+=("${counts[@]:1}")
+        # A group that fails as a whole is at least one failure; what it said last tells why. A guest that died says so.
+        if [[ $bad -eq 0 ]]; then
+            bad=1
+            failures+=("$group: $(tail -1 "$log")")
+        fi
+        mapfile -t -O "${#failures[@]}" failures < <(grep '^\[ *[0-9]* s\] the guest' "$log")
     fi
     say "$group: $good passed, $bad failed, $skip skipped"
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skip))

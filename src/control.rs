@@ -285,8 +285,8 @@ impl Shared {
             SWITCHOVER => {
                 let force = config::number(text, 1, 2)? == 2;
                 let running = plan.running.as_ref().ok_or(Why::Stays(Stays::NoBackup))?;
-                let (node, retain) = (&running.node, (plan.retain_kb, plan.retain_total_mb));
-                node.set_terms(retain.0, retain.1, Policy::Gated);
+                let node = &running.node;
+                node.set_terms(plan.retain_kb, plan.retain_total_mb, Policy::Gated);
                 let done = node.switch_over(force);
                 self.agree(&plan);
                 done.map_err(Why::Stays)?;
@@ -456,7 +456,7 @@ impl PerNet for Namespace {
     fn stop(&self) {
         let mut plan = self.shared.plan.lock();
         if let Some(running) = &plan.running {
-            running.node.resign();
+            running.node.hand_over("going down");
         }
         self.shared.stop(&mut plan);
     }

@@ -3,7 +3,7 @@
 //! Handing over by order, and the last word of a host that goes down: its backup need not wait until it is missed.
 
 use crate::engine::counters::Counter;
-use crate::engine::message::{Kind as Datagram, HEADER_LEN, TAG_LEN};
+use crate::engine::message::{HEADER_LEN, TAG_LEN};
 use crate::engine::node::Peer;
 use crate::engine::primary::Moves;
 use crate::node::Node;
@@ -13,7 +13,6 @@ use crate::sys::show::Show;
 use crate::sys::udp::{Frame, Link};
 use core::mem;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 
 /// How long a switchover waits for the backup, in ms.
 const SETTLE_MS: u32 = 1000;
@@ -50,15 +49,6 @@ impl Node {
         self.last_word.lock().link = link;
     }
 
-    /// This node ends for good: a primary that has a backup hands over to it, and a backup leaves. Process context.
-    pub(crate) fn resign(&self) {
-        // No heartbeat follows, by which the node would join again.
-        self.stopping.store(true, Relaxed);
-        if !self.hand_over("going down") && !self.speaks() {
-            self.send(Datagram::Leave, &[]);
-        }
-    }
-
     /// Hands over to the backup, and becomes one, as soon as no client has been told of more than that has. Nothing may be acknowledged ahead of it
     /// meanwhile. `force` gives up the connections that have no shadow. Process context; sleeps a second at most.
     pub(crate) fn switch_over(&self, force: bool) -> Result<(), Stays> {
@@ -85,8 +75,8 @@ impl Node {
         Err(Stays::Behind)
     }
 
-    /// Whether there is a backup to hand over to. Process context.
-    fn hand_over(&self, why: &str) -> bool {
+    /// A primary that has a backup hands over to it; `false` if this is none. Process context.
+    pub(crate) fn hand_over(&self, why: &str) -> bool {
         let Some(goodbye) = self.engine.lock().resign(clock::random_u64()) else {
             return false;
         };
@@ -107,7 +97,8 @@ impl Node {
 impl Notify<Reboot> for Node {
     /// The machine reboots, halts or is switched off. Process context.
     fn notified(&self) {
-        self.resign();
+        self.hand_over("going down");
+        self.leave();
     }
 }
 

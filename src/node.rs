@@ -94,7 +94,7 @@ pub(crate) struct Node {
     joined: Atomic<bool>,
     /// Until when a lost backup may not know that it is none, in ns; 0 if it does.
     unaware_until: Atomic<u64>,
-    pub(crate) stopping: Atomic<bool>,
+    stopping: Atomic<bool>,
     tap: Atomic<u32>,
     #[pin]
     pub(crate) last_word: BhLock<LastWord>,
