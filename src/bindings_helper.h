@@ -2,6 +2,7 @@
 /*
  * What bindgen reads. The allow-list in Kbuild picks the names that src/sys uses.
  */
+#include <linux/capability.h>
 #include <linux/delay.h>
 #include <linux/errno.h>
 #include <linux/if_arp.h>
@@ -19,10 +20,12 @@
 #include <linux/random.h>
 #include <linux/rcupdate.h>
 #include <linux/reboot.h>
+#include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/skbuff.h>
 #include <linux/sysctl.h>
 #include <linux/timekeeping.h>
+#include <linux/umh.h>
 #include <crypto/sha2.h>
 #include <crypto/utils.h>
 #include <net/addrconf.h>

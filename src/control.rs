@@ -2,17 +2,20 @@
 
 //! The controls of a namespace: `net.sttcp.*`, and the node that they start and stop.
 
-use crate::engine::config::{self, KeyBytes, Refusal, Services};
+use crate::engine::config::{self, Command, KeyBytes, Refusal, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
+use crate::engine::lease::Isolation;
 use crate::engine::node::Role;
 use crate::engine::primary::{Policy, Terms, STALL_TIMEOUT};
 use crate::engine::wire::Endpoint;
+use crate::fence::FENCE;
 use crate::goodbye::Stays;
-use crate::node::{now, Counters, Node, Settings, HEARTBEAT, HOUSEKEEPING};
+use crate::node::{now, Counters, Node, Safety, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
 use crate::retention::Budget;
 use crate::sys::fail::{self, Site};
+use crate::sys::helper;
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Hooks;
@@ -22,6 +25,7 @@ use crate::sys::rcu::RcuSlot;
 use crate::sys::sysctl::{Control, Entry, Table};
 use crate::sys::{proc, timer, work};
 use core::fmt::Write;
+use core::mem;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::time::Duration;
@@ -59,7 +63,13 @@ controls! {
     ACK_POLICY = 13, c"ack_policy", 0o644;
     STALL = 14, c"backup_stall_ms", 0o644;
     SWITCHOVER = 15, c"switchover", 0o200;
+    ISOLATION = 16, c"isolation", 0o644;
+    FENCE_COMMAND = 17, c"fence_command", 0o644;
+    FENCE_TIMEOUT = 18, c"fence_timeout_ms", 0o644;
 }
+
+/// How long fencing may take, unless told.
+const FENCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
 
 /// A node with everything that calls it. Dropped from the top: the callers go first.
 struct Running {
@@ -69,6 +79,7 @@ struct Running {
     _heartbeat: timer::Registration<Node, HEARTBEAT>,
     _housekeeping: timer::Registration<Node, HOUSEKEEPING>,
     _flush: work::Registration<Node>,
+    _fence: work::Registration<Node, FENCE>,
     node: Arc<Node>,
 }
 
@@ -87,6 +98,7 @@ impl Running {
             _heartbeat: timer::Registration::new(node.clone())?,
             _housekeeping: timer::Registration::new(node.clone())?,
             _flush: work::Registration::new(node.clone())?,
+            _fence: work::Registration::new(node.clone())?,
             node,
         };
         running.node.listen(local)?;
@@ -98,6 +110,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.node.leave();
+        self.node.helper.close();
         // The channel holds the node and the node holds the channel.
         self.node.hang_up();
     }
@@ -114,6 +127,9 @@ struct Plan {
     retain_kb: u32,
     retain_total_mb: u32,
     policy: Policy,
+    safety: Safety,
+    /// Whether it was said that there is no fencing.
+    told_unfenced: bool,
     epoch: u32,
     running: Option<Running>,
 }
@@ -143,6 +159,7 @@ enum Why {
     Value(Refusal),
     Running,
     NotRunning,
+    Permission,
     Incomplete(&'static str),
     Family,
     LocalIsService,
@@ -201,6 +218,7 @@ impl Shared {
             stall_ms: plan.stall_ms,
             budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
             policy: plan.policy,
+            safety: plan.safety,
         };
         #[cfg(sttcp_plant)]
         crate::sys::plant::spring().map_err(Why::Start)?;
@@ -208,6 +226,9 @@ impl Shared {
             Running::start(self.net, settings, local, self.counters.clone()).map_err(Why::Start)?;
         self.node.set(Some(running.node.clone()));
         pr_info!("role {}\n", role_name(Some(role)));
+        if plan.safety.fence_command.is_none() && !mem::replace(&mut plan.told_unfenced, true) {
+            pr_info!("no fence_command: a primary that falls silent is not switched off\n");
+        }
         plan.running = Some(running);
         Ok(())
     }
@@ -273,6 +294,26 @@ impl Shared {
                 plan.stall_ms = config::number(text, 1, 600_000)?;
                 self.agree(&plan);
             }
+            ISOLATION => {
+                plan.safety.isolation = Isolation::parse(text)?;
+                self.secure(&plan);
+            }
+            FENCE_COMMAND => {
+                // It runs as root of the machine, whose namespace this is or not.
+                if !helper::may_run_programs() {
+                    return Err(Why::Permission);
+                }
+                plan.safety.fence_command = match text {
+                    "" => None,
+                    text => Some(Command::parse(text)?),
+                };
+                self.secure(&plan);
+            }
+            FENCE_TIMEOUT => {
+                let ms = config::number(text, 1, 600_000)?;
+                plan.safety.fence_timeout = Duration::from_millis(ms.into());
+                self.secure(&plan);
+            }
             TAP if text == "l2" => {}
             TAP => return Err(Refusal::UnknownWord.into()),
             TAKEOVER => {
@@ -301,6 +342,12 @@ impl Shared {
             let node = &running.node;
             node.stall_ms.store(plan.stall_ms, Relaxed);
             node.set_terms(plan.retain_kb, plan.retain_total_mb, plan.policy);
+        }
+    }
+
+    fn secure(&self, plan: &Plan) {
+        if let Some(running) = &plan.running {
+            running.node.set_safety(&plan.safety);
         }
     }
 
@@ -354,6 +401,13 @@ impl Control for Shared {
             RETAIN_TOTAL_MB => write!(out, "{}", plan.retain_total_mb),
             ACK_POLICY => out.write_str(plan.policy.name()),
             STALL => write!(out, "{}", plan.stall_ms),
+            ISOLATION => out.write_str(plan.safety.isolation.name()),
+            FENCE_COMMAND => plan
+                .safety
+                .fence_command
+                .as_ref()
+                .map_or(Ok(()), |command| write!(out, "{command}")),
+            FENCE_TIMEOUT => write!(out, "{}", plan.safety.fence_timeout.as_millis()),
             _ => Ok(()),
         };
         written.map_err(|_| EINVAL)
@@ -368,7 +422,13 @@ impl Control for Shared {
         match why {
             Why::Value(refusal) => pr_err!("{name} refused: {}\n", crate::sys::show::Show(refusal)),
             Why::Running => pr_err!("{name} refused: it can only change while the role is off\n"),
-            Why::NotRunning => pr_err!("{name} refused: this node is not a backup\n"),
+            Why::Permission => {
+                pr_err!("{name} refused: it takes CAP_SYS_ADMIN outside of all containers\n");
+                return Err(EPERM);
+            }
+            Why::NotRunning => {
+                pr_err!("{name} refused: this node is neither a backup nor isolated\n")
+            }
             Why::Incomplete(missing) => pr_err!("{name} refused: {missing} is not set\n"),
             Why::Family => pr_err!("{name} refused: local and peer are of different IP versions\n"),
             Why::LocalIsService => pr_err!("{name} refused: local must not be a service address\n"),
@@ -425,6 +485,12 @@ impl PerNet for Namespace {
             retain_kb: terms.retain >> 10,
             retain_total_mb: 256,
             policy: terms.policy,
+            safety: Safety {
+                isolation: Isolation::default(),
+                fence_command: None,
+                fence_timeout: FENCE_TIMEOUT_DEFAULT,
+            },
+            told_unfenced: false,
             epoch: 0,
             running: None,
         };

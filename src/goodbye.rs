@@ -6,7 +6,7 @@ use crate::engine::counters::Counter;
 use crate::engine::message::{HEADER_LEN, TAG_LEN};
 use crate::engine::node::Peer;
 use crate::engine::primary::Moves;
-use crate::node::Node;
+use crate::node::{now, Node};
 use crate::sys::clock;
 use crate::sys::notifier::{Notify, Panic, Reboot};
 use crate::sys::show::Show;
@@ -77,7 +77,7 @@ impl Node {
 
     /// A primary that has a backup hands over to it; `false` if this is none. Process context.
     pub(crate) fn hand_over(&self, why: &str) -> bool {
-        let Some(goodbye) = self.engine.lock().resign(clock::random_u64()) else {
+        let Some(goodbye) = self.ask(|engine| engine.resign(clock::random_u64(), now())) else {
             return false;
         };
         // What this host says from here on would be in its successor's way.
@@ -111,7 +111,7 @@ impl Notify<Panic> for Node {
             self.last_word.try_lock(),
         );
         if let (Some(engine), Some(outbox), Some(last)) = &mut locks {
-            if let (Some(goodbye), Some(frame)) = (engine.last_word(), last.frame.take()) {
+            if let (Some(goodbye), Some(frame)) = (engine.last_word(now()), last.frame.take()) {
                 self.send_last(outbox.socket.as_ref(), &goodbye, frame, last.link);
             }
         }

@@ -8,6 +8,7 @@ mod control;
 // Under Cargo the engine is a library; here only a part of what it offers is used.
 #[allow(dead_code, unreachable_pub, unused_imports)]
 mod engine;
+mod fence;
 mod goodbye;
 mod node;
 mod peer;

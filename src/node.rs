@@ -2,12 +2,13 @@
 
 //! A running node: the engine's state with the kernel's things around it.
 
-use crate::engine::config::Services;
+use crate::engine::config::{Command, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::emit::{emit, emit_header, MAX_PACKET};
+use crate::engine::lease::Isolation;
 use crate::engine::message::{Kind as Datagram, Record};
-use crate::engine::node::{Event, Node as Engine, Peer, Role};
+use crate::engine::node::{Event, Node as Engine, Peer, Role, State};
 use crate::engine::primary::{self, Policy, Terms};
 use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
@@ -18,12 +19,13 @@ use crate::peer::Outbox;
 use crate::retention::Budget;
 use crate::sys::bh::{new_bh_lock, BhLock};
 use crate::sys::fail::{self, Site};
+use crate::sys::helper::Helper;
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
 use crate::sys::show::Show;
 use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
-use crate::sys::work::{Run, Work};
+use crate::sys::work::{Context, Run, Work};
 use crate::sys::{announce, clock, socket};
 use crate::table::{Entry, Table};
 use core::net::SocketAddr;
@@ -92,6 +94,8 @@ pub(crate) struct Node {
     /// What hooks need of `engine`, so that no packet takes its lock.
     speaks: Atomic<u32>,
     joined: Atomic<bool>,
+    /// From when on a primary must be silent, in ns; `u64::MAX` is never.
+    silent_from: Atomic<u64>,
     /// Until when a lost backup may not know that it is none, in ns; 0 if it does.
     unaware_until: Atomic<u64>,
     stopping: Atomic<bool>,
@@ -105,6 +109,12 @@ pub(crate) struct Node {
     housekeeping: Timer,
     #[pin]
     flush: Work,
+    #[pin]
+    pub(crate) fence_command: BhLock<Option<Command>>,
+    #[pin]
+    pub(crate) helper: Helper,
+    #[pin]
+    pub(crate) fence: Work,
 }
 
 /// What [`Node::new`] is made from.
@@ -118,6 +128,22 @@ pub(crate) struct Settings {
     pub(crate) stall_ms: u32,
     pub(crate) budget: Budget,
     pub(crate) policy: Policy,
+    pub(crate) safety: Safety,
+}
+
+/// How it is made sure that only one host speaks.
+#[derive(Clone, Copy)]
+pub(crate) struct Safety {
+    pub(crate) isolation: Isolation,
+    pub(crate) fence_command: Option<Command>,
+    pub(crate) fence_timeout: Duration,
+}
+
+impl Safety {
+    fn tell(&self, engine: &mut Engine) {
+        engine.set_isolation(self.isolation);
+        engine.set_fencing(self.fence_command.map(|_| self.fence_timeout));
+    }
 }
 
 /// The monotonic clock. Any context.
@@ -138,6 +164,7 @@ impl Node {
             stall_ms,
             budget,
             policy,
+            safety,
         } = settings;
         let seed = key.tag(&[b"sttcp table"]);
         let table = Table::new(
@@ -150,6 +177,8 @@ impl Node {
         fail::at(Site::Node)?;
         let mut engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         engine.set_eager(policy == Policy::Eager);
+        safety.tell(&mut engine);
+        let silent_from = engine.silent_from().map_or(u64::MAX, Instant::as_nanos);
         let last_word = LastWord::new()?;
         Arc::pin_init(
             pin_init!(Self {
@@ -166,6 +195,7 @@ impl Node {
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
                 speaks: Atomic::new(u32::from(role == Role::Primary)),
                 joined: Atomic::new(false),
+                silent_from: Atomic::new(silent_from),
                 unaware_until: Atomic::new(0),
                 stopping: Atomic::new(false),
                 tap: Atomic::new(0),
@@ -173,10 +203,37 @@ impl Node {
                 next_sweep: Atomic::new(0),
                 heartbeat <- Timer::new(),
                 housekeeping <- Timer::new(),
-                flush <- Work::new(),
+                flush <- Work::new(Context::Softirq),
+                fence_command <- new_bh_lock!(safety.fence_command, "sttcp_fence_command"),
+                helper <- Helper::new(),
+                fence <- Work::new(Context::Process),
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Asks the engine something after which this host may have to be silent, or not any longer. Any context.
+    pub(crate) fn ask<T>(&self, ask: impl FnOnce(&mut Engine) -> T) -> T {
+        let mut engine = self.engine.lock();
+        let answer = ask(&mut engine);
+        let silent_from = engine.silent_from().map_or(u64::MAX, Instant::as_nanos);
+        self.silent_from.store(silent_from, Relaxed);
+        answer
+    }
+
+    /// Other precautions hold from now on. Process context.
+    pub(crate) fn set_safety(&self, safety: &Safety) {
+        *self.fence_command.lock() = safety.fence_command;
+        self.ask(|engine| safety.tell(engine));
+    }
+
+    /// Whether a segment may leave: this node speaks for the service, and no other does by now. Any context.
+    pub(crate) fn may_speak(&self) -> bool {
+        self.speaks()
+            && match self.silent_from.load(Relaxed) {
+                u64::MAX => true,
+                at => now().as_nanos() < at,
+            }
     }
 
     /// Starts the timers, once they are registered.
@@ -260,6 +317,10 @@ impl Node {
 
     /// Sends a segment without payload. Whether there was memory for it. Any context.
     pub(crate) fn transmit(&self, flow: &Flow, segment: &Segment) -> bool {
+        if !self.may_speak() {
+            self.count(Counter::OutputIsolated);
+            return true;
+        }
         let mut packet = [0; MAX_PACKET];
         let sent = emit(&mut packet, flow.service, flow.client, segment)
             .map_err(|_| EINVAL)
@@ -416,11 +477,30 @@ impl Node {
             }
             Event::BackupLost(silence) => {
                 self.count(Counter::PeerLost);
-                pr_warn!(
-                    "backup {peer} silent for {} ms: solo, connections go on unprotected\n",
-                    silence.as_millis()
-                );
+                let ms = silence.as_millis();
+                if state == State::Isolated {
+                    self.count(Counter::Isolated);
+                    pr_warn!("backup {peer} silent for {ms} ms: isolated, silent for the service until it is heard; takeover=1 goes on alone\n");
+                } else {
+                    pr_warn!(
+                        "backup {peer} silent for {ms} ms: solo, connections go on unprotected\n"
+                    );
+                }
                 self.end_session(known);
+            }
+            Event::Fence(silence) => self.begin_fence(silence),
+            Event::FenceOverdue => self.helper.kill(),
+            Event::PrimaryBack => {
+                pr_warn!(
+                    "primary {peer} is heard again before it was switched off: {}\n",
+                    state.name()
+                );
+            }
+            Event::PrimaryFenced(silence) => {
+                self.count(Counter::PeerLost);
+                self.count(Counter::TakeoversFenced);
+                pr_warn!("primary {peer} is switched off: taking over, epoch {epoch}\n");
+                self.take_over(silence);
             }
             Event::PeerAlone => {
                 self.count(Counter::PeerAlone);
@@ -543,7 +623,7 @@ impl Fire<HEARTBEAT> for Node {
         if self.stopping.load(Relaxed) {
             return None;
         }
-        let poll = self.engine.lock().poll(now(), clock::random_u64());
+        let poll = self.ask(|engine| engine.poll(now(), clock::random_u64()));
         if poll.heartbeat {
             self.send(Datagram::Heartbeat, &[]);
         }

@@ -89,7 +89,7 @@ impl Node {
     }
 
     fn send_locked(&self, socket: Option<&Socket<Node>>, kind: Datagram, body: &[u8]) {
-        let header = self.engine.lock().header(kind);
+        let header = self.engine.lock().header(kind, now());
         self.send_header(socket, &header, body);
     }
 
@@ -251,10 +251,14 @@ impl Receive for Node {
             Ok(parts) => parts,
             Err(counter) => return self.count(counter),
         };
-        let heard = self
-            .engine
-            .lock()
-            .heard(&header, clock::random_u64(), now());
+        let (heard, owes_heartbeat) = self.ask(|engine| {
+            let now = now();
+            let heard = engine.heard(&header, clock::random_u64(), now);
+            (heard, engine.owes_heartbeat(now))
+        });
+        if owes_heartbeat {
+            self.send(Datagram::Heartbeat, &[]);
+        }
         match heard {
             Err(counter) => return self.count(counter),
             Ok(Some(event)) => self.on_event(event),

@@ -25,22 +25,22 @@ impl Handler for Node {
     fn local_out(&self, mut skb: SkBuff) -> Verdict {
         match self.see(&mut skb, false) {
             Seen::Segment(packet) => self.send_segment(skb, &packet),
-            Seen::Other if self.speaks() => Verdict::Accept(skb),
+            Seen::Other if self.may_speak() => Verdict::Accept(skb),
             Seen::Other if self.claims_service(&skb) => self.mute(skb, Counter::NeighbourMuted),
             Seen::Other => Verdict::Accept(skb),
-            Seen::Bad(malformed) if self.speaks() => {
+            Seen::Bad(malformed) if self.may_speak() => {
                 self.count_malformed(malformed);
                 Verdict::Accept(skb)
             }
-            Seen::Address if self.speaks() => Verdict::Accept(skb),
+            Seen::Address if self.may_speak() => Verdict::Accept(skb),
             Seen::Address if self.claims_service(&skb) => self.mute(skb, Counter::NeighbourMuted),
             Seen::Address | Seen::Bad(_) => self.mute(skb, Counter::OutputMuted),
         }
     }
 
-    /// Softirq or process. A backup does not say in ARP that it has the service address (RFC 826), nor use it to ask.
+    /// Softirq or process. Whoever is silent does not say in ARP that it has the service address (RFC 826), nor use it to ask.
     fn arp_out(&self, skb: SkBuff) -> Verdict {
-        let names_service = !self.speaks()
+        let names_service = !self.may_speak()
             && skb
                 .header(HEADERS)
                 .and_then(arp::sender)
@@ -78,6 +78,11 @@ impl Node {
             return Verdict::Accept(skb);
         };
         match bucket.find(&flow) {
+            // It may have been succeeded, or has just stepped down, and has not come to this connection yet.
+            Some(entry) if entry.side.speaks() && !self.may_speak() => {
+                entry.side.on_muted(&packet.segment, now());
+                self.mute(skb, Counter::OutputIsolated)
+            }
             Some(entry) => {
                 let (verdict, keep) = self.send_known(skb, entry, packet);
                 if !keep {
@@ -85,7 +90,7 @@ impl Node {
                 }
                 verdict
             }
-            None if self.speaks() => Verdict::Accept(skb),
+            None if self.may_speak() => Verdict::Accept(skb),
             None => self.mute(skb, Counter::OutputMuted),
         }
     }

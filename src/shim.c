@@ -268,6 +268,16 @@ u32 sttcp_tcp_rcv_nxt(const struct sock *sk)
 	return READ_ONCE(tcp_sk(sk)->rcv_nxt);
 }
 
+void *sttcp_umh_data(const struct subprocess_info *info)
+{
+	return info->data;
+}
+
+struct pid *sttcp_get_current_pid(void)
+{
+	return get_task_pid(current, PIDTYPE_PID);
+}
+
 void sttcp_spin_lock_bh(spinlock_t *lock)
 {
 	spin_lock_bh(lock);

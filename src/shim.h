@@ -8,10 +8,12 @@
 
 #include <linux/netdevice.h>
 #include <linux/notifier.h>
+#include <linux/pid.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <linux/skbuff.h>
 #include <linux/spinlock.h>
+#include <linux/umh.h>
 #include <net/dst.h>
 #include <net/neighbour.h>
 #include <net/net_namespace.h>
@@ -80,6 +82,10 @@ void sttcp_tx_unlock(struct net_device *dev);
 bool sttcp_start_xmit(struct sk_buff *skb, struct net_device *dev);
 int sttcp_register_panic_notifier(struct notifier_block *block);
 int sttcp_unregister_panic_notifier(struct notifier_block *block);
+
+/* Programs in user space. Process context. */
+void *sttcp_umh_data(const struct subprocess_info *info);
+struct pid *sttcp_get_current_pid(void);
 
 /* Locks. Any context but hard interrupts. */
 void sttcp_spin_lock_bh(spinlock_t *lock);

@@ -4,7 +4,7 @@
 
 use crate::engine::counters::Counter;
 use crate::engine::message::Kind as Datagram;
-use crate::engine::node::Peer;
+use crate::engine::node::{Peer, Role};
 use crate::engine::side::Side;
 use crate::engine::wire::{Flow, Packet};
 use crate::node::{now, Node};
@@ -16,14 +16,22 @@ use core::time::Duration;
 use kernel::prelude::*;
 
 impl Node {
-    /// An operator asks for it. Process context; `false` if this node is no backup.
+    /// An operator asks for it, and says with that that no other host speaks. Process context; `false` if this node is neither a backup nor isolated.
     pub(crate) fn take_over_on_request(&self) -> bool {
-        {
-            let mut engine = self.engine.lock();
-            if engine.role() != crate::engine::node::Role::Backup {
-                return false;
+        if self.ask(|engine| engine.go_alone()) {
+            self.count(Counter::TakeoversRequested);
+            pr_warn!("going on alone on request\n");
+            return true;
+        }
+        let is_backup = self.ask(|engine| {
+            let is_backup = engine.role() == Role::Backup;
+            if is_backup {
+                engine.take_over(clock::random_u64());
             }
-            engine.take_over(clock::random_u64());
+            is_backup
+        });
+        if !is_backup {
+            return false;
         }
         self.count(Counter::TakeoversRequested);
         pr_warn!("taking over on request\n");
@@ -80,6 +88,10 @@ impl Node {
     /// Sends what was held, translated. Any context, bucket locked.
     pub(crate) fn flush_held(&self, entry: &mut Entry) {
         while let Some((skb, _)) = entry.queue.pop_front() {
+            if !self.may_speak() {
+                self.count(Counter::OutputIsolated);
+                continue;
+            }
             self.count(if self.send_held(skb, &mut entry.side) {
                 Counter::HeldFlushed
             } else {

@@ -3,6 +3,7 @@
 //! What an operator may write into a control, and why it is refused.
 
 use super::wire::Endpoint;
+use core::ffi::CStr;
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
@@ -15,6 +16,12 @@ pub const MIN_KEY: usize = 32;
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 256;
+
+/// The longest command, in bytes.
+pub const MAX_COMMAND: usize = 255;
+
+/// The most words of a command, its path among them.
+pub const MAX_WORDS: usize = 16;
 
 /// Why a value is refused.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -41,6 +48,10 @@ pub enum Refusal {
     OutOfRange,
     /// Not one of the control's words.
     UnknownWord,
+    /// Not an absolute path with arguments.
+    NotACommand,
+    /// A command of more than [`MAX_COMMAND`] bytes or [`MAX_WORDS`] words.
+    LongCommand,
 }
 
 impl fmt::Display for Refusal {
@@ -59,6 +70,8 @@ impl fmt::Display for Refusal {
             Refusal::NotANumber => "not a decimal number",
             Refusal::OutOfRange => "the number is outside the control's range",
             Refusal::UnknownWord => "not a word that this control knows",
+            Refusal::NotACommand => "not an absolute path, and arguments with blanks between them",
+            Refusal::LongCommand => "more than 255 bytes or 16 words",
         })
     }
 }
@@ -258,5 +271,58 @@ impl KeyBytes {
     /// The key's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// A program and its arguments, with blanks between them; no shell reads it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Command {
+    /// Each word has a zero behind it.
+    bytes: [u8; MAX_COMMAND + 1],
+    len: usize,
+}
+
+impl Command {
+    /// Reads `text`.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let odd = |byte: u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+        if !text.starts_with('/') || text.bytes().any(odd) {
+            return Err(Refusal::NotACommand);
+        }
+        let mut command = Self {
+            bytes: [0; MAX_COMMAND + 1],
+            len: 0,
+        };
+        for (at, word) in text.split_ascii_whitespace().enumerate() {
+            let rest = command.bytes.get_mut(command.len..).unwrap_or_default();
+            let room = rest.get_mut(..word.len()).filter(|_| at < MAX_WORDS);
+            room.ok_or(Refusal::LongCommand)?
+                .copy_from_slice(word.as_bytes());
+            command.len = command.len.saturating_add(word.len()).saturating_add(1);
+        }
+        if command.len > command.bytes.len() {
+            return Err(Refusal::LongCommand);
+        }
+        Ok(command)
+    }
+
+    /// The path, and the arguments.
+    pub fn words(&self) -> impl Iterator<Item = &CStr> {
+        let bytes = self.bytes.get(..self.len).unwrap_or(&[]);
+        bytes
+            .split_inclusive(|byte| *byte == 0)
+            .filter_map(|word| CStr::from_bytes_with_nul(word).ok())
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, word) in self.words().enumerate() {
+            if at > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(word.to_str().unwrap_or("?"))?;
+        }
+        Ok(())
     }
 }

@@ -149,6 +149,8 @@ counters! {
     OutputSwallowed => "output_swallowed",
     /// Other packets from the service address not sent (backup).
     OutputMuted => "output_muted",
+    /// Segments not sent for want of a lease (primary, `isolation=yield`).
+    OutputIsolated => "output_isolated",
     /// ARP packets that named the service address, not sent (backup).
     ArpMuted => "arp_muted",
     /// Neighbour discovery packets that named the service address, not sent (backup).
@@ -169,12 +171,20 @@ counters! {
     MigratedReset => "migrated_reset",
     /// Takeovers because the primary fell silent.
     TakeoversLost => "takeovers_lost",
+    /// Takeovers because the primary had fallen silent and was switched off (`fence_command`).
+    TakeoversFenced => "takeovers_fenced",
+    /// Times that was begun.
+    FencesBegun => "fences_begun",
+    /// Times that failed, and this host stayed silent.
+    FencesFailed => "fences_failed",
     /// Takeovers because the primary said that it was going down.
     TakeoversGoodbye => "takeovers_goodbye",
     /// Times this host handed over to its backup by order.
     Switchovers => "switchovers",
     /// Takeovers on request.
     TakeoversRequested => "takeovers_requested",
+    /// Times this host lost its backup and fell silent for it (primary, `isolation=yield`).
+    Isolated => "isolated",
     /// Times this host was not running when it should have judged the peer.
     DetectorAsleep => "detector_asleep",
     /// Times the peer fell silent.

@@ -45,6 +45,7 @@ pub struct Detector {
     last_heard: Option<Instant>,
     not_before: Option<Instant>,
     expected_poll: Option<Instant>,
+    promised: Duration,
 }
 
 impl Detector {
@@ -56,7 +57,20 @@ impl Detector {
 
     /// Forgets the peer: until it is heard again it is not suspected either.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            promised: self.promised,
+            ..Self::default()
+        };
+    }
+
+    /// The peer relies on not being suspected before so much silence, whatever the timing. Zero takes that back.
+    pub fn promise(&mut self, patience: Duration) {
+        self.promised = patience;
+    }
+
+    /// The silence after which the peer is suspected.
+    pub fn patience(&self, timing: &Timing) -> Duration {
+        timing.timeout().max(self.promised)
     }
 
     /// Whether the peer is held to be alive.
@@ -71,7 +85,7 @@ impl Detector {
 
     /// When the peer will be suspected unless it is heard; `None` if it is not alive.
     pub fn deadline(&self, timing: &Timing) -> Option<Instant> {
-        let silent = self.last_heard?.after(timing.timeout());
+        let silent = self.last_heard?.after(self.patience(timing));
         Some(self.not_before.map_or(silent, |at| at.max(silent)))
     }
 

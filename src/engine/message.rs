@@ -10,11 +10,14 @@
 //! | 0 | 1 | version, [`VERSION`] |
 //! | 1 | 1 | type, [`Kind`] |
 //! | 2 | 1 | role of the sender, [`Role`] |
-//! | 3 | 1 | flags: 1, the sender may acknowledge client bytes that the receiver lacks; 2, it has joined the receiver |
+//! | 3 | 1 | flags: 1, the sender may acknowledge client bytes that the receiver lacks; 2, it has joined the receiver; 4, it speaks by lease |
 //! | 4 | 4 | epoch of the sender |
 //! | 8 | 8 | session of the sender |
 //! | 16 | 8 | session of the receiver as the sender knows it, or 0 |
 //! | 24 | 8 | sequence number, from 1 in each session |
+//! | 32 | 8 | when it was sent, in ns since the sender's node began |
+//! | 40 | 8 | the latest such time of the receiver, in its session, that the sender has heard of; or 0 |
+//! | 48 | 4 | the silence of the receiver that the sender bears, in us |
 //!
 //! The body of [`Kind::Records`] is a row of records, each a type byte and that type's fields. That of [`Kind::Bytes`] is a connection's name
 //! (8 bytes), a sequence number (4), flags (1), and a client's bytes from there on. The other bodies are empty.
@@ -25,11 +28,12 @@ use super::primary::ConnectionId;
 use super::seq::SeqNumber;
 use super::wire::{Endpoint, Flags, Flow, Options, Segment};
 use core::net::Ipv6Addr;
+use core::time::Duration;
 
 /// The version of the protocol.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of a datagram's header.
-pub const HEADER_LEN: usize = 32;
+pub const HEADER_LEN: usize = 52;
 /// Bytes of a datagram's tag.
 pub const TAG_LEN: usize = 32;
 /// Bytes of the longest datagram: below the smallest IPv6 path MTU with its headers (RFC 8200, section 5).
@@ -70,6 +74,8 @@ pub struct Header {
     pub eager: bool,
     /// Whether its sender has heard the receiver in the present sessions, and deals with it as its peer.
     pub joined: bool,
+    /// Whether its sender speaks by [lease](super::lease): a heartbeat is to be answered at once.
+    pub leased: bool,
     /// The epoch of its sender.
     pub epoch: u32,
     /// The session of its sender.
@@ -78,6 +84,12 @@ pub struct Header {
     pub peer_session: u64,
     /// Its number in the sender's session.
     pub sequence: u64,
+    /// When it was sent, in ns since the sender's node began.
+    pub sent: u64,
+    /// The latest such time of the receiver, in the session named, that the sender has heard of; 0 if it has of none.
+    pub echo: u64,
+    /// The silence of the receiver that the sender bears.
+    pub patience: Duration,
 }
 
 /// Why bytes are not a message.
@@ -93,6 +105,7 @@ pub enum BadMessage {
 
 const EAGER: u8 = 1;
 const JOINED: u8 = 2;
+const LEASED: u8 = 4;
 
 impl Header {
     /// Writes the header.
@@ -110,14 +123,24 @@ impl Header {
             Role::Primary => 1,
             Role::Backup => 2,
         };
-        let flags = [(self.eager, EAGER), (self.joined, JOINED)]
+        let flags = [
+            (self.eager, EAGER),
+            (self.joined, JOINED),
+            (self.leased, LEASED),
+        ];
+        let flags = flags
             .iter()
             .fold(0, |flags, (set, flag)| flags | if *set { *flag } else { 0 });
+        // The longest that the field can say is less than what was asked for, and so is a lease of it.
+        let patience = u32::try_from(self.patience.as_micros()).unwrap_or(u32::MAX);
         out.put(&[VERSION, kind, role, flags]);
         out.put(&self.epoch.to_be_bytes());
         out.put(&self.session.to_be_bytes());
         out.put(&self.peer_session.to_be_bytes());
         out.put(&self.sequence.to_be_bytes());
+        out.put(&self.sent.to_be_bytes());
+        out.put(&self.echo.to_be_bytes());
+        out.put(&patience.to_be_bytes());
         bytes
     }
 
@@ -145,10 +168,14 @@ impl Header {
             },
             eager: flags & EAGER != 0,
             joined: flags & JOINED != 0,
+            leased: flags & LEASED != 0,
             epoch: reader.u32().ok_or(BadMessage::Length)?,
             session: reader.u64().ok_or(BadMessage::Length)?,
             peer_session: reader.u64().ok_or(BadMessage::Length)?,
             sequence: reader.u64().ok_or(BadMessage::Length)?,
+            sent: reader.u64().ok_or(BadMessage::Length)?,
+            echo: reader.u64().ok_or(BadMessage::Length)?,
+            patience: Duration::from_micros(reader.u32().ok_or(BadMessage::Length)?.into()),
         };
         Ok((header, reader.rest))
     }

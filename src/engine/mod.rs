@@ -30,6 +30,7 @@ pub mod counters;
 pub mod detector;
 pub mod early;
 pub mod emit;
+pub mod lease;
 pub mod message;
 pub mod node;
 pub mod plant;

@@ -5,11 +5,16 @@
 //! A *session* is one node's term of dealing with its peer: a random number, new at each start and at each loss of the peer. A datagram
 //! counts only if it names both present sessions, so nothing recorded from an earlier session counts in a later one, and what one
 //! host told the other in an earlier session is void in the next: the backup drops the shadows, the primary the protection.
+//!
+//! Silence does not tell a dead peer from one that cannot be heard. Two things make sure that never both hosts speak: the primary's [`lease`], and
+//! [fencing](Fence) by the backup.
 
 use super::counters::Counter;
 use super::detector::{Detector, Suspicion, Timing};
+use super::lease::{self, Isolation};
 use super::message::{Header, Kind};
-use super::time::Instant;
+use super::plant::{planted, Plant};
+use super::time::{earliest, Instant};
 use core::time::Duration;
 
 /// The role a running node has.
@@ -28,10 +33,14 @@ pub enum State {
     Solo,
     /// A primary with a backup.
     Protected,
+    /// A primary that has lost its backup, and is silent as that may have taken over ([`Isolation::Yield`]).
+    Isolated,
     /// A backup that hears no primary.
     Waiting,
     /// A backup that shadows its primary.
     Shadowing,
+    /// A backup that has its silent primary switched off, before it takes over.
+    Fencing,
     /// A backup that is becoming the primary.
     Takeover,
 }
@@ -42,8 +51,10 @@ impl State {
         match self {
             State::Solo => "solo",
             State::Protected => "protected",
+            State::Isolated => "isolated",
             State::Waiting => "waiting",
             State::Shadowing => "shadowing",
+            State::Fencing => "fencing",
             State::Takeover => "takeover",
         }
     }
@@ -56,6 +67,8 @@ pub struct Predecessor {
     pub silence: Duration,
     /// Whether it may have acknowledged client bytes that this host lacks.
     pub eager: bool,
+    /// Whether it may have let servers speak on connections that it has not told of: that is after so long a silence that it knew that it was alone ([`Peer::Unaware`]).
+    pub alone: bool,
 }
 
 /// What is known of the peer.
@@ -79,6 +92,14 @@ pub enum Event {
     BackupLost(Duration),
     /// A backup's primary fell silent: take over.
     PrimaryLost(Duration),
+    /// A backup's primary fell silent, or is so still: have it switched off, and call [`Node::fenced`].
+    Fence(Duration),
+    /// That has taken longer than it may: stop it.
+    FenceOverdue,
+    /// A backup's primary is switched off: take over.
+    PrimaryFenced(Duration),
+    /// A backup's primary is heard again, before it was switched off.
+    PrimaryBack,
     /// A backup's primary, last heard so long ago, said that it is going down: take over.
     PrimaryGoes(Duration),
     /// The peer stopped by order: a primary goes on alone, a backup drops its shadows and waits.
@@ -102,6 +123,21 @@ pub struct Poll {
     pub next: Instant,
 }
 
+/// How long to wait after a primary could not be switched off.
+pub const FENCE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Having a silent primary switched off, by a command that the operator has named: until that is done the backup does not speak.
+#[derive(Copy, Clone, Debug)]
+struct Fence {
+    /// When the primary was last heard.
+    last_heard: Instant,
+    /// By when the command must be through, or when it is to be run again.
+    at: Instant,
+    runs: bool,
+    /// Whether the primary was heard meanwhile.
+    heard: bool,
+}
+
 /// How many earlier sessions of the peer are remembered and refused.
 const REMEMBERED: usize = 8;
 
@@ -114,6 +150,8 @@ struct PeerSession {
     id: u64,
     /// Whether the peer has named our present session.
     bound: bool,
+    /// The latest time of sending of what counted as a sign of life.
+    sent: u64,
     highest: u64,
     /// Bit n: number `highest - n` came in.
     seen: u64,
@@ -149,6 +187,7 @@ pub struct Node {
     timing: Timing,
     session: u64,
     sequence: u64,
+    started: Instant,
     peer: PeerSession,
     past: [u64; REMEMBERED],
     detector: Detector,
@@ -157,6 +196,15 @@ pub struct Node {
     eager: bool,
     peer_eager: bool,
     unaware_until: Option<Instant>,
+    isolation: Isolation,
+    joined_at: Instant,
+    /// Holds while it is joined.
+    lease: Instant,
+    isolated: bool,
+    /// When the peer was last promised less patience than before.
+    hastened: Option<Instant>,
+    fence_timeout: Option<Duration>,
+    fence: Option<Fence>,
     next_heartbeat: Instant,
 }
 
@@ -169,6 +217,7 @@ impl Node {
             timing,
             session: session.max(1),
             sequence: 0,
+            started: now,
             peer: PeerSession::default(),
             past: [0; REMEMBERED],
             detector: Detector::default(),
@@ -177,6 +226,13 @@ impl Node {
             eager: false,
             peer_eager: false,
             unaware_until: None,
+            isolation: Isolation::Serve,
+            joined_at: now,
+            lease: now,
+            isolated: false,
+            hastened: None,
+            fence_timeout: None,
+            fence: None,
             next_heartbeat: now,
         }
     }
@@ -196,7 +252,11 @@ impl Node {
         if self.taking_over {
             return State::Takeover;
         }
+        if self.fence.is_some() {
+            return State::Fencing;
+        }
         match (self.role, self.joined) {
+            (Role::Primary, false) if self.isolated => State::Isolated,
             (Role::Primary, false) => State::Solo,
             (Role::Primary, true) => State::Protected,
             (Role::Backup, false) => State::Waiting,
@@ -218,10 +278,41 @@ impl Node {
         self.timing
     }
 
-    /// Changes the timing; it holds from `now` on.
+    /// Changes the timing; it holds from `now` on, but for a shorter patience, which the peer must have heard of.
     pub fn set_timing(&mut self, timing: Timing, now: Instant) {
+        let before = self.detector.patience(&self.timing);
+        if timing.timeout() < before {
+            self.detector.promise(before);
+            self.hastened = Some(now);
+        }
         self.timing = timing;
         self.next_heartbeat = now;
+    }
+
+    /// Changes what this node does as a primary that has lost its backup. One that is silent for that goes on if it may serve.
+    pub fn set_isolation(&mut self, isolation: Isolation) {
+        self.isolation = isolation;
+        self.isolated &= isolation == Isolation::Yield;
+    }
+
+    /// From when on this node must be silent for the service, if ever: a backup always.
+    pub fn silent_from(&self) -> Option<Instant> {
+        match (self.role, self.isolation) {
+            (Role::Backup, _) => Some(Instant::default()),
+            (Role::Primary, _) if self.isolated => Some(Instant::default()),
+            (Role::Primary, Isolation::Yield) if self.joined => Some(self.lease),
+            (Role::Primary, _) => None,
+        }
+    }
+
+    /// An operator says that the peer is dead: an isolated primary serves alone. Returns whether it was one.
+    pub fn go_alone(&mut self) -> bool {
+        core::mem::take(&mut self.isolated)
+    }
+
+    /// Changes whether a silent primary must be switched off before this node takes over, and how long that may take.
+    pub fn set_fencing(&mut self, timeout: Option<Duration>) {
+        self.fence_timeout = timeout;
     }
 
     /// Changes whether this node, as primary, may acknowledge client bytes that the peer lacks.
@@ -231,29 +322,37 @@ impl Node {
 
     /// What is known of the peer that spoke for the service, and that has not been heard for `silence`.
     pub fn predecessor(&self, silence: Duration) -> Predecessor {
+        // An interval less than the other waits: its last word was under way.
+        let patience = self.detector.patience(&self.timing);
         Predecessor {
             silence,
             eager: self.peer_eager,
+            alone: silence > patience.saturating_add(self.timing.interval) && !planted(Plant::Late),
         }
     }
 
     /// When the peer was last heard in the present session.
     pub fn last_heard(&self) -> Option<Instant> {
-        self.detector.last_heard()
+        let before = self.fence.map(|fence| fence.last_heard);
+        self.detector.last_heard().or(before)
     }
 
     /// The header of the next datagram to the peer.
-    pub fn header(&mut self, kind: Kind) -> Header {
+    pub fn header(&mut self, kind: Kind, now: Instant) -> Header {
         self.sequence = self.sequence.wrapping_add(1);
         Header {
             kind,
             role: self.role,
             eager: self.eager,
             joined: self.joined,
+            leased: self.role == Role::Primary && self.isolation == Isolation::Yield,
             epoch: self.epoch,
             session: self.session,
             peer_session: self.peer.id,
             sequence: self.sequence,
+            sent: now.since(self.started).as_nanos() as u64,
+            echo: self.peer.sent,
+            patience: self.timing.timeout(),
         }
     }
 
@@ -298,6 +397,7 @@ impl Node {
         if !self.peer.fresh(header.sequence) {
             return Err(Counter::PeerReplayed);
         }
+        let newest = header.sequence == self.peer.highest;
         if !bound {
             return if header.peer_session == 0 {
                 Ok(None)
@@ -312,10 +412,16 @@ impl Node {
             self.role = Role::Backup;
             self.epoch = header.epoch;
             self.taking_over = false;
+            self.isolated = false;
             self.part(fresh_session);
             return Ok(Some(Event::SteppedDown));
         }
+        if let Some(fence) = &mut self.fence {
+            fence.heard = true;
+        }
+        let back = self.fence.take_if(|fence| !fence.runs);
         if header.kind == Kind::Leave {
+            self.isolated = false;
             self.part(fresh_session);
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
@@ -329,6 +435,7 @@ impl Node {
                 return Ok(Some(Event::PrimaryGoes(silence)));
             }
             // A backup that goes down leaves, and of a primary that serves its connections alone there is nothing here.
+            self.isolated = false;
             self.part(fresh_session);
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
@@ -343,9 +450,42 @@ impl Node {
         };
         self.peer_eager = header.eager;
         self.detector.heard(now);
-        let event = (!self.joined).then_some(Event::Joined);
+        self.peer.sent = self.peer.sent.max(header.sent);
+        if !self.joined {
+            self.joined_at = now;
+        }
+        let echo = match self.started.after(Duration::from_nanos(header.echo)) {
+            _ if planted(Plant::Renewal) => now,
+            echo => echo.min(now),
+        };
+        if newest {
+            // The peer takes itself for a backup not before it hears from here that it is one.
+            self.lease = lease::end(echo.max(self.joined_at), header.patience);
+        }
+        if self.hastened.is_some_and(|at| echo > at) {
+            self.hastened = None;
+            self.detector.promise(Duration::ZERO);
+        }
+        if header.leased && header.kind == Kind::Heartbeat {
+            self.next_heartbeat = now;
+        }
+        self.isolated = false;
+        let event = if self.joined {
+            back.map(|_| Event::PrimaryBack)
+        } else {
+            Some(Event::Joined)
+        };
         self.joined = true;
         Ok(event)
+    }
+
+    /// Whether to send a heartbeat, at once. Asked after each datagram that was heard.
+    pub fn owes_heartbeat(&mut self, now: Instant) -> bool {
+        let owes = self.role == Role::Backup && now >= self.next_heartbeat;
+        if owes {
+            self.next_heartbeat = now.after(self.timing.interval);
+        }
+        owes
     }
 
     fn adopt(&mut self, session: u64, bound: bool) {
@@ -372,28 +512,36 @@ impl Node {
         self.peer.bound = false;
         self.unaware_until = None;
         self.detector.forget();
+        self.fence = None;
         self.joined = false;
     }
 
     /// The timer fired. `fresh_session` is a random number, used if the peer is lost.
     pub fn poll(&mut self, now: Instant, fresh_session: u64) -> Poll {
+        let heard = self.detector.last_heard().unwrap_or(now);
         let suspicion = self.detector.poll(now, &self.timing);
         let event = match suspicion {
-            Suspicion::Lost { silence } => Some(match self.role {
+            Suspicion::Lost { silence } => match self.role {
                 Role::Primary => {
                     self.part(fresh_session);
                     // Its detector, if it was asleep, waits for an interval more; and one for the way.
                     let timeout = self.timing.timeout();
                     let spare = self.timing.interval.saturating_mul(2);
                     self.unaware_until = Some(now.after(timeout.saturating_add(spare)));
-                    Event::BackupLost(silence)
+                    self.isolated = self.isolation == Isolation::Yield;
+                    Some(Event::BackupLost(silence))
                 }
-                Role::Backup => {
-                    self.take_over(fresh_session);
-                    Event::PrimaryLost(silence)
+                Role::Backup if self.fence.is_some() => {
+                    // It was heard while it was being switched off, and is not any longer.
+                    if let Some(fence) = &mut self.fence {
+                        fence.last_heard = heard;
+                        fence.heard = false;
+                    }
+                    None
                 }
-            }),
-            _ => None,
+                Role::Backup => Some(self.succeed(heard, fresh_session, now)),
+            },
+            _ => self.poll_fence(fresh_session, now),
         };
         let heartbeat = now >= self.next_heartbeat;
         if heartbeat {
@@ -403,8 +551,55 @@ impl Node {
             heartbeat,
             event,
             asleep: suspicion == Suspicion::Asleep,
-            next: self.detector.schedule(self.next_heartbeat, &self.timing),
+            next: self.schedule(),
         }
+    }
+
+    fn schedule(&mut self) -> Instant {
+        let fence = self.fence.map(|fence| fence.at);
+        let next = earliest(Some(self.next_heartbeat), fence).unwrap_or(self.next_heartbeat);
+        self.detector.schedule(next, &self.timing)
+    }
+
+    /// The primary has been silent for too long.
+    fn succeed(&mut self, last_heard: Instant, fresh_session: u64, now: Instant) -> Event {
+        let silence = now.since(last_heard);
+        let Some(timeout) = self.fence_timeout.filter(|_| !planted(Plant::Fence)) else {
+            self.take_over(fresh_session);
+            return Event::PrimaryLost(silence);
+        };
+        self.fence = Some(Fence {
+            last_heard,
+            at: now.after(timeout),
+            runs: true,
+            heard: false,
+        });
+        Event::Fence(silence)
+    }
+
+    fn poll_fence(&mut self, fresh_session: u64, now: Instant) -> Option<Event> {
+        let fence = self.fence.as_mut().filter(|fence| now >= fence.at)?;
+        if fence.runs {
+            // Its end is waited for, whatever that is.
+            fence.at = Instant::from_nanos(u64::MAX);
+            return Some(Event::FenceOverdue);
+        }
+        let last_heard = fence.last_heard;
+        Some(self.succeed(last_heard, fresh_session, now))
+    }
+
+    /// The end of what [`Event::Fence`] asked for; `done`: the primary is switched off for certain. `fresh_session` is a random number.
+    pub fn fenced(&mut self, done: bool, fresh_session: u64, now: Instant) -> Option<Event> {
+        let fence = self.fence.as_mut()?;
+        let last_heard = fence.last_heard;
+        if done {
+            self.take_over(fresh_session);
+            return Some(Event::PrimaryFenced(now.since(last_heard)));
+        }
+        fence.runs = false;
+        fence.at = now.after(FENCE_AGAIN);
+        let back = self.fence.take_if(|fence| fence.heard);
+        back.map(|_| Event::PrimaryBack)
     }
 
     /// Becomes the primary of the next epoch. `fresh_session` is a random number.
@@ -412,13 +607,14 @@ impl Node {
         self.role = Role::Primary;
         self.epoch = self.epoch.wrapping_add(1);
         self.taking_over = true;
+        self.isolated = false;
         self.part(fresh_session);
     }
 
     /// A primary that has a backup hands over to it: from now on this node is silent for the service, and a backup itself. Returns the last word to
     /// the peer in this session. `fresh_session` is a random number.
-    pub fn resign(&mut self, fresh_session: u64) -> Option<Header> {
-        let goodbye = self.last_word();
+    pub fn resign(&mut self, fresh_session: u64, now: Instant) -> Option<Header> {
+        let goodbye = self.last_word(now);
         if goodbye.is_some() {
             self.role = Role::Backup;
             self.taking_over = false;
@@ -428,9 +624,9 @@ impl Node {
     }
 
     /// What a primary has to say whose kernel will run no further, if it has a backup to hear it.
-    pub fn last_word(&mut self) -> Option<Header> {
+    pub fn last_word(&mut self, now: Instant) -> Option<Header> {
         let heard = self.role == Role::Primary && self.joined;
-        heard.then(|| self.header(Kind::Goodbye))
+        heard.then(|| self.header(Kind::Goodbye, now))
     }
 
     /// The takeover is through: every shadow speaks, the address is announced.

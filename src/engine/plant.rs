@@ -59,6 +59,12 @@ plants! {
     Scale,
     /// Sequence numbers are compared as plain numbers.
     Wrap,
+    /// A primary's lease counts from when its backup's word came in.
+    Renewal,
+    /// A backup does not wait until its primary is switched off.
+    Fence,
+    /// After a long silence a backup goes on with connections on which servers may have spoken.
+    Late,
 }
 
 #[cfg(feature = "plants")]

@@ -575,20 +575,13 @@ impl Connection {
             self.check_at = Some(now.after(CHECK_AFTER));
             return (Outbound::Send(rewrite), actions);
         }
-        let news = segment.ack > self.rcv_nxt;
-        self.rcv_nxt = self.rcv_nxt.max(segment.ack);
+        let (news, new_data) = (segment.ack > self.rcv_nxt, segment.end() > self.snd_nxt);
+        let edge = segment.ack + (u32::from(segment.window) << self.scales().1);
+        let opens = edge > self.edge;
+        self.note(segment, edge);
         if news {
             actions.resend = self.resend_next();
         }
-        let new_data = segment.end() > self.snd_nxt;
-        self.snd_nxt = self.snd_nxt.max(segment.end());
-        if segment.flags.contains(Flags::FIN) {
-            self.server_fin = Some(segment.end());
-        }
-        self.last_timestamps = segment.options.timestamps;
-        let edge = segment.ack + (u32::from(segment.window) << self.scales().1);
-        let opens = edge > self.edge;
-        self.edge = self.edge.max(edge);
         if !segment.is_empty() && self.is_mute(now) {
             actions.count = new_data.then_some(Counter::OutputAwaitsShadow);
             let verdict = match new_data {
@@ -631,6 +624,30 @@ impl Connection {
         actions.record = self.confide();
         self.check(now);
         (Outbound::Send(rewrite), actions)
+    }
+
+    /// What a segment of the server says of the stack, whose window ends at `edge`.
+    fn note(&mut self, segment: &Segment, edge: SeqNumber) {
+        self.rcv_nxt = self.rcv_nxt.max(segment.ack);
+        self.snd_nxt = self.snd_nxt.max(segment.end());
+        if segment.flags.contains(Flags::FIN) {
+            self.server_fin = Some(segment.end());
+        }
+        self.last_timestamps = segment.options.timestamps;
+        self.edge = self.edge.max(edge);
+    }
+
+    /// A segment of the server that does not leave, as this host must be silent.
+    pub fn on_muted(&mut self, segment: &Segment, now: Instant) {
+        if segment.flags.contains(Flags::SYN) {
+            self.on_syn_ack(segment, now);
+        } else if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
+            self.check_at = Some(now.after(CHECK_AFTER));
+        } else {
+            let edge = segment.ack + (u32::from(segment.window) << self.scales().1);
+            self.note(segment, edge);
+            self.check(now);
+        }
     }
 
     /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement and window.

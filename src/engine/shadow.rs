@@ -477,6 +477,17 @@ impl Shadow {
             && segment.ack >= oldest
     }
 
+    /// A segment that the shadow sends, which speaks, and that does not leave, as this host must be silent.
+    pub fn on_muted(&mut self, segment: &Segment, now: Instant) {
+        let tells = segment.flags.contains(Flags::ACK)
+            && !segment.flags.intersects(Flags::SYN | Flags::RST)
+            && self.state != State::Opening;
+        if tells {
+            self.advance(segment.ack, now);
+            self.snd_nxt = self.snd_nxt.max(segment.end());
+        }
+    }
+
     /// A segment that the shadow sends.
     pub fn on_output(&mut self, segment: &Segment, now: Instant) -> (Outbound, Actions) {
         let mut actions = Actions::default();

@@ -223,6 +223,11 @@ impl Side {
         }
     }
 
+    /// Whether this host answers the client on it.
+    pub fn speaks(&self) -> bool {
+        matches!(self, Side::Primary(_)) || self.is_migrated()
+    }
+
     /// Whether it is a shadow that speaks, and lives by translation.
     pub fn is_migrated(&self) -> bool {
         matches!(self, Side::Shadow(shadow) if shadow.is_speaking())
@@ -323,6 +328,15 @@ impl Side {
                 };
                 (Outbound::Swallow, actions)
             }
+        }
+    }
+
+    /// The same, while this host must be silent ([`Node::silent_from`](super::node::Node::silent_from)): the segment is freed. To its socket it was sent.
+    pub fn on_muted(&mut self, segment: &Segment, now: Instant) {
+        match self {
+            Side::Primary(connection) => connection.on_muted(segment, now),
+            Side::Shadow(shadow) => shadow.on_muted(segment, now),
+            Side::Pending(_) => {}
         }
     }
 
@@ -514,6 +528,7 @@ impl Side {
                     ..actions
                 }
             }
+            Side::Pending(_) if before.alone => Actions::remove(),
             Side::Pending(early) => {
                 let id = name();
                 if let Some(open) = early.guess(id, before.silence, now) {

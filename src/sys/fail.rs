@@ -50,6 +50,8 @@ sites! {
     Inject => "inject",
     /// A segment that a node makes for the client.
     Send => "send",
+    /// A program that is to be run.
+    Helper => "helper",
     /// A datagram to the peer.
     Datagram => "datagram",
     /// A datagram from the peer that is in pieces.

@@ -17,6 +17,7 @@ mod bindings;
 pub(crate) mod clock;
 mod compat;
 pub(crate) mod fail;
+pub(crate) mod helper;
 pub(crate) mod hmac;
 pub(crate) mod net;
 mod netdev;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work for later, in a softirq (`system_bh_wq`).
+//! Work for later, in a softirq or a process.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -16,6 +16,15 @@ use kernel::{
     types::Opaque,
 };
 
+/// Where work is done.
+#[derive(Clone, Copy)]
+pub(crate) enum Context {
+    /// In a softirq, on the CPU that scheduled it, soon after (`system_bh_wq`).
+    Softirq,
+    /// In a process; it may sleep, and for long (`system_long_wq`).
+    Process,
+}
+
 /// A work item inside the object whose [`Run::run`] it calls.
 ///
 /// It does nothing until a [`Registration`] ties it to the object.
@@ -27,6 +36,7 @@ use kernel::{
 pub(crate) struct Work {
     #[pin]
     work: Opaque<bindings::work_struct>,
+    context: Context,
     target: Atomic<*mut c_void>,
     taken: Atomic<bool>,
     ready: Atomic<bool>,
@@ -40,9 +50,10 @@ unsafe impl Sync for Work {}
 
 impl Work {
     /// A work item that is not scheduled.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(crate) fn new(context: Context) -> impl PinInit<Self> {
         pin_init!(Self {
             work: Opaque::zeroed(),
+            context,
             target: Atomic::new(core::ptr::null_mut()),
             taken: Atomic::new(false),
             ready: Atomic::new(false),
@@ -55,8 +66,12 @@ impl Work {
         if !self.ready.load(Acquire) {
             return false;
         }
-        // SAFETY: No requirement. A global that is set at boot.
-        let queue = unsafe { bindings::system_bh_wq };
+        let queue = match self.context {
+            // SAFETY: No requirement. A global that is set at boot.
+            Context::Softirq => unsafe { bindings::system_bh_wq },
+            // SAFETY: No requirement. A global that is set at boot.
+            Context::Process => unsafe { bindings::system_long_wq },
+        };
         // SAFETY: Registered. So the work is initialised. Where the registration is dropped at the
         // same time, the work is disabled, and the call refuses.
         unsafe {
@@ -74,7 +89,7 @@ pub(crate) trait Run<const ID: u64 = 0>: Send + Sync + 'static {
     /// The work item: a field of `self`.
     fn work(&self) -> &Work;
 
-    /// Does the work; never twice at a time. Softirq, on the CPU that scheduled it, soon after.
+    /// Does the work; never twice at a time. In the item's [`Context`].
     fn run(&self);
 }
 

@@ -7,7 +7,8 @@ mod common;
 use proptest::{collection::vec, prelude::*};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use sttcp::config::{
-    endpoint, number, KeyBytes, Refusal, Services, MAX_KEY, MAX_SERVICES, MIN_KEY,
+    endpoint, number, Command, KeyBytes, Refusal, Services, MAX_COMMAND, MAX_KEY, MAX_SERVICES,
+    MAX_WORDS, MIN_KEY,
 };
 
 fn services(text: &str) -> Result<Services, Refusal> {
@@ -284,4 +285,46 @@ proptest! {
         let expected = if (min..=max).contains(&value) { Ok(value) } else { Err(Refusal::OutOfRange) };
         prop_assert_eq!(number(&value.to_string(), min, max), expected);
     }
+}
+
+#[test]
+fn command_is_a_path_and_arguments() {
+    let command = Command::parse("/usr/sbin/fence_ipmilan  --ip 10.0.0.9\t-o off").unwrap();
+    let words: Vec<_> = command.words().collect();
+    assert_eq!(
+        words,
+        [
+            c"/usr/sbin/fence_ipmilan",
+            c"--ip",
+            c"10.0.0.9",
+            c"-o",
+            c"off"
+        ]
+    );
+    assert_eq!(
+        command.to_string(),
+        "/usr/sbin/fence_ipmilan --ip 10.0.0.9 -o off"
+    );
+    for text in [
+        "",
+        "fence",
+        " /bin/true",
+        "./fence",
+        "/bin/\u{1}",
+        "/bin/x\0y",
+    ] {
+        assert_eq!(Command::parse(text), Err(Refusal::NotACommand), "{text:?}");
+    }
+}
+
+#[test]
+fn longest_command() {
+    let longest = format!("/{}", "x".repeat(MAX_COMMAND - 1));
+    assert_eq!(Command::parse(&longest).unwrap().to_string(), longest);
+    let longer = format!("{longest}x");
+    assert_eq!(Command::parse(&longer), Err(Refusal::LongCommand));
+    let most = format!("/x{}", " y".repeat(MAX_WORDS - 1));
+    assert_eq!(Command::parse(&most).unwrap().to_string(), most);
+    let more = format!("{most} y");
+    assert_eq!(Command::parse(&more), Err(Refusal::LongCommand));
 }

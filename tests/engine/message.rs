@@ -7,7 +7,10 @@ mod script;
 
 use proptest::{collection::vec, prelude::*};
 use script::{plain_open, seq, ID};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 use sttcp::{
     message::{
         records, split_tag, BadMessage, Batch, Bytes, Close, Gone, Header, Kind, Open, Progress,
@@ -23,10 +26,14 @@ const HEADER: Header = Header {
     role: Role::Backup,
     eager: true,
     joined: true,
+    leased: true,
     epoch: 0x0102_0304,
     session: 0x1112_1314_1516_1718,
     peer_session: 0x2122_2324_2526_2728,
     sequence: 0x3132_3334_3536_3738,
+    sent: 0x4142_4344_4546_4748,
+    echo: 0x5152_5354_5556_5758,
+    patience: Duration::from_micros(0x6162_6364),
 };
 
 fn datagram(header: &Header, body: &[u8]) -> Vec<u8> {
@@ -47,14 +54,28 @@ fn header_byte_for_byte() {
     assert_eq!(
         HEADER.emit()[..],
         [
-            &[VERSION, 1, 2, 3][..],
+            &[VERSION, 1, 2, 7][..],
             &[1, 2, 3, 4],
             &[0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18],
             &[0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28],
             &[0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38],
+            &[0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48],
+            &[0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58],
+            &[0x61, 0x62, 0x63, 0x64],
         ]
         .concat()
     );
+}
+
+#[test]
+fn patience_beyond_the_field() {
+    let header = Header {
+        patience: Duration::from_secs(6000),
+        ..HEADER
+    };
+    let datagram = datagram(&header, &[]);
+    let patience = Header::parse(&datagram).unwrap().0.patience;
+    assert_eq!(patience, Duration::from_micros(u32::MAX.into()));
 }
 
 #[test]
@@ -332,16 +353,21 @@ fn header() -> impl Strategy<Value = Header> {
         Just(Kind::Bytes)
     ];
     let role = prop_oneof![Just(Role::Primary), Just(Role::Backup)];
-    (kind, role, any::<(bool, bool, u32, u64, u64, u64)>()).prop_map(
-        |(kind, role, (eager, joined, epoch, session, peer_session, sequence))| Header {
+    type Fields = ([bool; 3], u32, [u64; 5], u32);
+    (kind, role, any::<Fields>()).prop_map(
+        |(kind, role, ([eager, joined, leased], epoch, numbers, patience))| Header {
             kind,
             role,
             eager,
             joined,
+            leased,
             epoch,
-            session,
-            peer_session,
-            sequence,
+            session: numbers[0],
+            peer_session: numbers[1],
+            sequence: numbers[2],
+            sent: numbers[3],
+            echo: numbers[4],
+            patience: Duration::from_micros(patience.into()),
         },
     )
 }

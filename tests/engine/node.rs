@@ -37,7 +37,7 @@ type Heard = Result<Option<Event>, Counter>;
 
 /// `from` sends a heartbeat and `to` hears it.
 fn beat(from: &mut Node, to: &mut Node, now: Instant) -> Heard {
-    to.heard(&from.header(Kind::Heartbeat), 0xdead, now)
+    to.heard(&from.header(Kind::Heartbeat, now), 0xdead, now)
 }
 
 /// A primary and a backup that have joined at 0 ms.
@@ -56,10 +56,14 @@ fn from_backup(sequence: u64) -> Header {
         role: Role::Backup,
         eager: false,
         joined: true,
+        leased: false,
         epoch: 1,
         session: B1,
         peer_session: P1,
         sequence,
+        sent: 0,
+        echo: 0,
+        patience: TIMING.timeout(),
     }
 }
 
@@ -86,8 +90,10 @@ fn states_have_names() {
     for (state, name) in [
         (State::Solo, "solo"),
         (State::Protected, "protected"),
+        (State::Isolated, "isolated"),
         (State::Waiting, "waiting"),
         (State::Shadowing, "shadowing"),
+        (State::Fencing, "fencing"),
         (State::Takeover, "takeover"),
     ] {
         assert_eq!(state.name(), name);
@@ -98,28 +104,32 @@ fn states_have_names() {
 fn headers_are_numbered_from_one() {
     let (mut p, mut b) = (primary(P1), backup(B1));
     assert_eq!(
-        p.header(Kind::Records),
+        p.header(Kind::Records, ms(0)),
         Header {
             kind: Kind::Records,
             role: Role::Primary,
             eager: false,
             joined: false,
+            leased: false,
             epoch: 1,
             session: P1,
             peer_session: 0,
             sequence: 1,
+            sent: 0,
+            echo: 0,
+            patience: Duration::from_millis(30),
         }
     );
     beat(&mut p, &mut b, ms(0)).unwrap();
-    let header = b.header(Kind::Heartbeat);
+    let header = b.header(Kind::Heartbeat, ms(0));
     assert_eq!((header.peer_session, header.sequence), (P1, 1));
-    assert_eq!(b.header(Kind::Heartbeat).sequence, 2);
+    assert_eq!(b.header(Kind::Heartbeat, ms(0)).sequence, 2);
 }
 
 #[test]
 fn session_zero_is_no_session() {
     let (mut p, mut b) = (primary(0), backup(B1));
-    assert_ne!(p.header(Kind::Heartbeat).session, 0);
+    assert_ne!(p.header(Kind::Heartbeat, ms(0)).session, 0);
     let nameless = Header {
         session: 0,
         ..from_backup(1)
@@ -130,14 +140,14 @@ fn session_zero_is_no_session() {
 #[test]
 fn own_datagram_come_back() {
     let (mut p, _) = pair();
-    let own = p.header(Kind::Heartbeat);
+    let own = p.header(Kind::Heartbeat, ms(0));
     assert_eq!(p.heard(&own, 1, ms(1)), Err(Counter::PeerBadSession));
 }
 
 #[test]
 fn datagram_counts_once() {
     let (mut p, mut b) = pair();
-    let header = b.header(Kind::Records);
+    let header = b.header(Kind::Records, ms(0));
     assert_eq!(p.heard(&header, 0, ms(1)), Ok(None));
     assert_eq!(p.heard(&header, 0, ms(1)), Err(Counter::PeerReplayed));
 }
@@ -171,7 +181,7 @@ fn datagrams_may_overtake_each_other() {
 #[test]
 fn replayed_datagram_is_no_sign_of_life() {
     let (mut p, mut b) = pair();
-    let header = b.header(Kind::Heartbeat);
+    let header = b.header(Kind::Heartbeat, ms(0));
     assert_eq!(p.heard(&header, 0, ms(5)), Ok(None));
     p.heard(&header, 0, ms(20)).unwrap_err();
     assert_eq!(p.last_heard(), Some(ms(5)));
@@ -332,7 +342,7 @@ fn backup_takes_over_after_three_missed_heartbeats() {
         (b.role(), b.epoch(), b.state()),
         (Role::Primary, 2, State::Solo)
     );
-    let header = b.header(Kind::Heartbeat);
+    let header = b.header(Kind::Heartbeat, ms(0));
     assert_eq!((header.session, header.sequence), (0xb2, 1));
     assert_eq!(b.poll(ms(40), 0xb3).event, None);
 }
@@ -384,7 +394,7 @@ fn primary_that_has_joined_is_not_alone_for_an_old_word() {
     let (mut p, mut b) = (primary(P1), backup(B1));
     beat(&mut p, &mut b, ms(0)).unwrap();
     beat(&mut b, &mut p, ms(0)).unwrap();
-    let first = p.header(Kind::Heartbeat);
+    let first = p.header(Kind::Heartbeat, ms(0));
     let early = Header {
         joined: false,
         ..first
@@ -462,7 +472,7 @@ fn old_primary_steps_down_when_it_hears_the_new_one() {
     );
 
     // The new primary knows whom to tell: it names the old one's session.
-    let header = new.header(Kind::Heartbeat);
+    let header = new.header(Kind::Heartbeat, ms(0));
     assert_eq!(
         old.heard(&header, 0xa2, ms(5)),
         Ok(Some(Event::SteppedDown))
@@ -493,14 +503,9 @@ fn old_primary_is_not_obeyed() {
     );
     // Even in the present session an older epoch leads nowhere.
     let late = Header {
-        kind: Kind::Leave,
-        role: Role::Primary,
-        eager: false,
-        joined: true,
-        epoch: 1,
-        session: P1,
         peer_session: 0xb2,
         sequence: 900,
+        ..old.header(Kind::Leave, ms(2))
     };
     assert_eq!(new.heard(&late, 0, ms(2)), Err(Counter::PeerBadEpoch));
     assert_eq!((new.role(), new.state()), (Role::Primary, State::Solo));
@@ -512,7 +517,7 @@ fn backup_of_a_later_epoch_does_not_follow_an_earlier_one() {
     beat(&mut p, &mut b, ms(0)).unwrap();
     let early = Header {
         peer_session: B1,
-        ..p.header(Kind::Heartbeat)
+        ..p.header(Kind::Heartbeat, ms(0))
     };
     assert_eq!(b.heard(&early, 0, ms(0)), Err(Counter::PeerBadEpoch));
     assert_eq!((b.epoch(), b.state()), (5, State::Waiting));
@@ -543,7 +548,7 @@ fn two_nodes_of_the_same_role_do_not_join() {
 #[test]
 fn leaving_primary_leaves_the_backup_waiting() {
     let (mut p, mut b) = pair();
-    let leave = p.header(Kind::Leave);
+    let leave = p.header(Kind::Leave, ms(0));
     assert_eq!(b.heard(&leave, 0xb2, ms(5)), Ok(Some(Event::PeerLeft)));
     assert_eq!((b.role(), b.state()), (Role::Backup, State::Waiting));
     // Its silence is no failure, and what comes late is void.
@@ -555,14 +560,14 @@ fn leaving_primary_leaves_the_backup_waiting() {
 #[test]
 fn leaving_backup_leaves_the_primary_solo() {
     let (mut p, mut b) = pair();
-    let leave = b.header(Kind::Leave);
+    let leave = b.header(Kind::Leave, ms(0));
     assert_eq!(p.heard(&leave, 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
     assert_eq!(
         (p.role(), p.epoch(), p.state()),
         (Role::Primary, 1, State::Solo)
     );
     assert_eq!(p.heard(&leave, 0xa3, ms(6)), Err(Counter::PeerReplayed));
-    assert_eq!(p.header(Kind::Heartbeat).session, 0xa2);
+    assert_eq!(p.header(Kind::Heartbeat, ms(0)).session, 0xa2);
 }
 
 #[test]
@@ -584,7 +589,7 @@ fn leave_counts_only_in_the_session() {
 fn primary_that_goes_down_hands_over() {
     let (mut p, mut b) = pair();
     assert_eq!(beat(&mut p, &mut b, ms(7)), Ok(None));
-    let goodbye = p.resign(0xa2).unwrap();
+    let goodbye = p.resign(0xa2, ms(0)).unwrap();
     assert_eq!(
         (p.role(), p.epoch(), p.state()),
         (Role::Backup, 1, State::Waiting)
@@ -598,10 +603,10 @@ fn primary_that_goes_down_hands_over() {
     assert_eq!(b.heard(&goodbye, 0xb3, ms(9)), Err(Counter::PeerReplayed));
     assert_eq!(b.poll(ms(500), 0).event, None);
     // It has nothing more to say.
-    assert_eq!(p.resign(0xa3), None);
+    assert_eq!(p.resign(0xa3, ms(0)), None);
     // The very moment of its last heartbeat tells that it is dead all the same.
     let (mut p, mut b) = pair();
-    let goodbye = p.last_word().unwrap();
+    let goodbye = p.last_word(ms(0)).unwrap();
     assert_eq!(p.state(), State::Protected);
     let goes = Event::PrimaryGoes(Duration::from_nanos(1));
     assert_eq!(b.heard(&goodbye, 0xb2, ms(0)), Ok(Some(goes)));
@@ -610,11 +615,11 @@ fn primary_that_goes_down_hands_over() {
 #[test]
 fn goodbye_of_who_does_not_lead_the_listener_is_a_farewell() {
     // A solo primary, and a backup, have nobody to hand over to.
-    assert_eq!(primary(P1).resign(0xa2), None);
+    assert_eq!(primary(P1).resign(0xa2, ms(0)), None);
     let (mut p, mut b) = pair();
-    assert_eq!(b.resign(0xb2), None);
+    assert_eq!(b.resign(0xb2, ms(0)), None);
     // The primary has missed its backup and serves alone: what is here is void.
-    let goodbye = p.last_word().unwrap();
+    let goodbye = p.last_word(ms(0)).unwrap();
     let alone = Header {
         joined: false,
         ..goodbye
@@ -632,7 +637,7 @@ fn goodbye_of_who_does_not_lead_the_listener_is_a_farewell() {
 #[test]
 fn goodbye_counts_only_in_the_session() {
     let (mut p, mut b) = pair();
-    let goodbye = p.last_word().unwrap();
+    let goodbye = p.last_word(ms(0)).unwrap();
     for (session, peer_session) in [(P1, 0xb0), (0xee, 0), (0xee, 0xb0)] {
         let forged = Header {
             session,
@@ -645,7 +650,7 @@ fn goodbye_counts_only_in_the_session() {
     assert_eq!(b.state(), State::Shadowing);
     // Recorded, and played again when the pair is in another session.
     let (mut p, mut b) = pair();
-    let leave = p.header(Kind::Leave);
+    let leave = p.header(Kind::Leave, ms(0));
     b.heard(&leave, 0xb2, ms(2)).unwrap();
     assert!(b.heard(&goodbye, 0xb3, ms(3)).is_err());
     assert_eq!(b.state(), State::Waiting);
@@ -703,10 +708,14 @@ proptest! {
                 role: if from_primary { Role::Primary } else { Role::Backup },
                 eager: false,
                 joined: true,
+                leased: false,
                 epoch,
                 session: from,
                 peer_session: to,
                 sequence,
+                sent: 0,
+                echo: 0,
+                patience: Duration::ZERO,
             };
             let before = (node.role(), node.epoch());
             let was_joined = node.peer() == Peer::Joined;
@@ -722,7 +731,7 @@ proptest! {
                 prop_assert!(matches!(heard, Ok(Some(Event::PrimaryGoes(_)))));
                 prop_assert!(from_primary && header.kind == Kind::Goodbye && was_joined);
             }
-            session = node.header(Kind::Heartbeat).session;
+            session = node.header(Kind::Heartbeat, ms(0)).session;
         }
     }
 }
@@ -737,8 +746,12 @@ fn backup_knows_how_its_primary_acknowledges() {
     let expected = Predecessor {
         silence,
         eager: true,
+        alone: false,
     };
     assert_eq!(b.predecessor(silence), expected);
+    // An interval more than it bears is on the way; after that the primary knew that it was alone.
+    assert!(!b.predecessor(Duration::from_millis(40)).alone);
+    assert!(b.predecessor(Duration::from_millis(41)).alone);
     p.set_eager(false);
     beat(&mut p, &mut b, ms(31)).unwrap();
     assert_eq!(b.predecessor(Duration::ZERO), Predecessor::default());

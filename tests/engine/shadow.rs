@@ -1169,6 +1169,7 @@ fn silent(millis: u64) -> Predecessor {
     Predecessor {
         silence: Duration::from_millis(millis),
         eager: true,
+        alone: false,
     }
 }
 

@@ -7,6 +7,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 use sttcp::{
     message::{
         records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind, Open, Progress, Record,
@@ -146,10 +147,14 @@ fuzz_target!(|input: Input<'_>| match input {
             role: if primary { Role::Primary } else { Role::Backup },
             eager,
             joined,
+            leased: !joined,
             epoch,
             session,
             peer_session,
             sequence,
+            sent: session.rotate_left(7),
+            echo: peer_session.rotate_left(9),
+            patience: Duration::from_micros(epoch.rotate_left(5).into()),
         };
         let list: Vec<Record> = records.iter().map(|(id, said)| said.record(*id)).collect();
         say(&header, &list);

@@ -334,7 +334,11 @@ impl Host {
             Event::Joined | Event::BackupLost(_) | Event::PeerLeft | Event::PeerAlone => {
                 self.end_session()
             }
-            Event::PrimaryLost(silence) | Event::PrimaryGoes(silence) => self.take_over(silence),
+            Event::PrimaryLost(silence)
+            | Event::PrimaryGoes(silence)
+            | Event::PrimaryFenced(silence) => self.take_over(silence),
+            // Nothing is switched off here.
+            Event::Fence(_) | Event::FenceOverdue | Event::PrimaryBack => {}
             Event::SteppedDown => {
                 self.speaks = false;
                 self.stepped_down = true;

@@ -8,7 +8,7 @@
 
 use crate::check::{Facts, Order};
 use crate::rng::Rng;
-use crate::schedule::Schedule;
+use crate::schedule::{Safety, Schedule};
 use crate::stack::{is_intact, Stack};
 use crate::talk::{End, Program};
 use smoltcp::iface::SocketHandle;
@@ -19,6 +19,7 @@ use std::time::Duration;
 use sttcp::counters::Counter;
 use sttcp::detector::Timing;
 use sttcp::emit::{emit, emit_header, MAX_PACKET};
+use sttcp::lease::Isolation;
 use sttcp::message::{
     records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN,
 };
@@ -81,6 +82,16 @@ impl Gate {
         }
     }
 }
+
+/// What a host asks of the program that switches the other off.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Fencing {
+    Begin,
+    Stop,
+}
+
+/// How long a program may take to switch a host off.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct Entry {
     pub flow: Flow,
@@ -154,7 +165,10 @@ pub struct Host {
     pub failure: Option<(Option<Flow>, String)>,
     /// What happened, if someone reads it.
     pub notes: Vec<String>,
+    /// Wants the other host to be switched off, or no longer waits for that.
+    pub fence: Option<Fencing>,
     schedule: Schedule,
+    /// By its own clock.
     now: u64,
     rng: Rng,
     serial: u32,
@@ -169,6 +183,11 @@ pub struct Host {
 /// The memory that a packet takes, about as Linux counts it.
 fn truesize(packet: &[u8]) -> usize {
     packet.len() + 768
+}
+
+/// What a clock shows that runs so many millionths too fast.
+fn local(now: u64, drift: i64) -> u64 {
+    now.saturating_add_signed(now as i64 * drift / 1_000_000)
 }
 
 fn at(us: u64) -> Instant {
@@ -195,6 +214,7 @@ impl Host {
         now: u64,
         mut rng: Rng,
     ) -> Self {
+        let now = local(now, schedule.drift[index]);
         let mut stack = Stack::new(addr, &schedule.natures[index]);
         let slots = (0..schedule.talks.len() + 3)
             .map(|_| Slot {
@@ -211,6 +231,11 @@ impl Host {
         };
         let mut engine = Node::new(role, 1, timing, rng.next(), at(now));
         engine.set_eager(schedule.terms.policy == Policy::Eager);
+        match schedule.safety {
+            Safety::None => {}
+            Safety::Yield => engine.set_isolation(Isolation::Yield),
+            Safety::Fence { .. } => engine.set_fencing(Some(FENCE_TIMEOUT)),
+        }
         Self {
             index,
             alive: true,
@@ -225,6 +250,7 @@ impl Host {
             counters: vec![0; Counter::ALL.len()],
             failure: None,
             notes: vec![],
+            fence: None,
             schedule: schedule.clone(),
             now,
             serial: rng.next() as u32,
@@ -240,7 +266,7 @@ impl Host {
 
     /// The host runs at `now`: timers and programs that are due, then whatever follows from `event`.
     pub fn run(&mut self, now: u64, event: impl FnOnce(&mut Self)) {
-        self.now = now;
+        self.now = self.local(now);
         event(self);
         if self.instant() >= self.heartbeat_at {
             self.fire_heartbeat();
@@ -269,7 +295,35 @@ impl Host {
                 next = next.min(at);
             }
         }
-        next
+        let mut true_time =
+            local(next, -self.schedule.drift[self.index]).saturating_sub(next / 1_000_000);
+        while self.local(true_time) < next {
+            true_time += (next - self.local(true_time)).max(1);
+        }
+        true_time
+    }
+
+    /// What its clock shows.
+    fn local(&self, now: u64) -> u64 {
+        local(now, self.schedule.drift[self.index])
+    }
+
+    /// The same, for the engine.
+    pub fn instant_at(&self, now: u64) -> Instant {
+        at(self.local(now))
+    }
+
+    /// Whether its primary has been silent for so long that it may have let servers speak.
+    pub fn is_late(&self, now: u64) -> bool {
+        let now = self.instant_at(now);
+        let heard = self.engine.last_heard().unwrap_or(now);
+        self.engine.predecessor(now.since(heard)).alone
+    }
+
+    /// Whether its segments would leave.
+    pub fn may_speak(&self, now: u64) -> bool {
+        let in_time = |from| self.instant_at(now) < from;
+        self.speaks && self.engine.silent_from().is_none_or(in_time)
     }
 
     pub fn joined(&self) -> bool {
@@ -517,6 +571,14 @@ impl Host {
         self.count(Counter::SegmentsOut);
         let (flow, segment) = (parsed.flow_to_client(), parsed.segment);
         self.facts(&flow).send(&segment);
+        if self.speaks && self.is_isolated() {
+            self.facts(&flow).mute();
+            let now = self.instant();
+            if let Some(at) = self.find(&flow) {
+                self.table[at].side.on_muted(&segment, now);
+            }
+            return self.count(Counter::OutputIsolated);
+        }
         if self.find(&flow).is_none() {
             if self.speaks {
                 self.transmit_packet(packet, Gate::Open);
@@ -551,6 +613,12 @@ impl Host {
         }
     }
 
+    /// Whether it may have been succeeded.
+    fn is_isolated(&self) -> bool {
+        let silent_from = self.engine.silent_from();
+        silent_from.is_some_and(|from| self.instant() >= from)
+    }
+
     fn gate(&self, entry: &Entry) -> Gate {
         let facts = self.facts.get(&entry.flow.client.port);
         let confirmed = facts.map_or(SeqNumber::default(), Facts::confirmed);
@@ -560,6 +628,12 @@ impl Host {
     fn transmit_packet(&mut self, packet: Vec<u8>, gate: Gate) {
         if !self.speaks {
             self.fail("a silent host speaks".into());
+        }
+        if self.is_isolated() {
+            if let Ok(parsed) = Packet::parse(&packet, packet.len()) {
+                self.facts(&parsed.flow_to_client()).mute();
+            }
+            return self.count(Counter::OutputIsolated);
         }
         if let Ok(parsed) = Packet::parse(&packet, packet.len()) {
             self.facts(&parsed.flow_to_client()).tell(&parsed.segment);
@@ -731,7 +805,7 @@ impl Host {
         if poll.heartbeat {
             self.send(Datagram::Heartbeat, &[]);
         }
-        if poll.asleep {
+        if poll.asleep && self.schedule.pause.is_none() {
             self.fail("the detector says that it slept".into());
         }
         if let Some(event) = poll.event {
@@ -773,6 +847,16 @@ impl Host {
                 self.count(Counter::PeerLost);
                 self.end_session();
             }
+            Event::Fence(_) => {
+                self.count(Counter::FencesBegun);
+                self.fence = Some(Fencing::Begin);
+            }
+            Event::FenceOverdue => self.fence = Some(Fencing::Stop),
+            Event::PrimaryBack => {}
+            Event::PrimaryFenced(silence) => {
+                self.count(Counter::TakeoversFenced);
+                self.take_over(silence);
+            }
             Event::PrimaryLost(silence) => {
                 self.count(Counter::PeerLost);
                 self.take_over(silence);
@@ -798,9 +882,28 @@ impl Host {
         }
     }
 
+    /// An operator knows that the other host is dead.
+    pub fn go_alone(&mut self) {
+        if self.engine.go_alone() {
+            self.note(|| "goes on alone".into());
+        }
+    }
+
+    /// The program that was to switch the other host off has come to its end.
+    pub fn fenced(&mut self, done: bool) {
+        if !done {
+            self.count(Counter::FencesFailed);
+        }
+        let (fresh, now) = (self.rng.next(), self.instant());
+        if let Some(event) = self.engine.fenced(done, fresh, now) {
+            self.on_event(event);
+        }
+        self.heartbeat_at = now;
+    }
+
     /// It is going to die, and can still say so.
     pub fn say_goodbye(&mut self) {
-        if let Some(goodbye) = self.engine.last_word() {
+        if let Some(goodbye) = self.engine.last_word(self.instant()) {
             self.note(|| "says goodbye".into());
             self.send_header(&goodbye, &[]);
         }
@@ -856,7 +959,7 @@ impl Host {
     }
 
     fn send(&mut self, kind: Datagram, body: &[u8]) {
-        let header = self.engine.header(kind);
+        let header = self.engine.header(kind, self.instant());
         self.send_header(&header, body);
     }
 
@@ -874,7 +977,11 @@ impl Host {
             Err(bad) => return self.fail(format!("a datagram cannot be read: {bad:?}")),
         };
         let fresh = self.rng.next();
-        match self.engine.heard(&header, fresh, self.instant()) {
+        let heard = self.engine.heard(&header, fresh, self.instant());
+        if self.engine.owes_heartbeat(self.instant()) {
+            self.send(Datagram::Heartbeat, &[]);
+        }
+        match heard {
             Err(counter) => return self.count(counter),
             Ok(Some(event)) => self.on_event(event),
             Ok(None) => {}

@@ -30,6 +30,17 @@ pub enum When {
     At(u64),
 }
 
+/// How it is made sure that only one host speaks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Safety {
+    /// Not at all: the network and the hosts are such that silence mostly means death.
+    None,
+    /// The primary speaks by lease.
+    Yield,
+    /// A silent primary is switched off, which takes so long, in us, and fails so many times before; or hangs instead of failing.
+    Fence { takes: u64, fails: u32, hangs: bool },
+}
+
 #[derive(Clone, Debug)]
 pub struct Schedule {
     pub seed: u64,
@@ -50,6 +61,11 @@ pub struct Schedule {
     pub when: When,
     /// Whether a host that dies says so, as far as it can.
     pub goodbye: bool,
+    pub safety: Safety,
+    /// How much faster than they should the hosts' clocks run, in millionths.
+    pub drift: [i64; 2],
+    /// This host stands still from then until then, in us.
+    pub pause: Option<(usize, u64, u64)>,
     /// How long after its crash a host comes back as backup, in us.
     pub returns: Option<u64>,
     /// Whether what happens is written down.
@@ -102,6 +118,36 @@ impl Schedule {
             links[to_peer(1)].cut(from, 2 * patience);
             talks[0].start = from + patience + rng.below(2 * interval);
         }
+        // What came later has its own numbers, so that a seed means what it meant before.
+        let mut later = Rng::new(seed.rotate_left(32) ^ 0x5afe);
+        let safety = match later.below(4) {
+            0..=1 => Safety::None,
+            2 => Safety::Yield,
+            _ => Safety::Fence {
+                takes: later.magnitude(1000, 800_000),
+                fails: later.pick(&[0, 0, 1, 2]),
+                hangs: later.chance(500),
+            },
+        };
+        let (mut drift, mut pause) = ([0; 2], None);
+        if safety != Safety::None {
+            if later.chance(500) {
+                drift = drift.map(|_| later.below(20_001) as i64 - 10_000);
+            }
+            if later.chance(300) {
+                let (host, from) = (later.below(2) as usize, later.range(200_000, 1_500_000));
+                pause = Some((host, from, from + later.magnitude(10_000, 3_000_000)));
+            }
+            if later.chance(300) {
+                let (from, len) = (later.below(heals), later.magnitude(10_000, 5_000_000));
+                for host in 0..2 {
+                    // Both ways, or one alone.
+                    if later.chance(700) {
+                        links[to_peer(host)].cut(from, len);
+                    }
+                }
+            }
+        }
         Self {
             seed,
             v6: rng.chance(300),
@@ -115,6 +161,9 @@ impl Schedule {
             blow,
             when,
             goodbye: Rng::new(!seed).chance(250),
+            safety,
+            drift,
+            pause,
             returns: rng.chance(300).then(|| rng.range(300_000, 2_000_000)),
             terms: Terms {
                 policy: if rng.chance(300) {

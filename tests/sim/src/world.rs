@@ -12,19 +12,18 @@
 
 use crate::check::{Situation, Told};
 use crate::client::Client;
-use crate::host::{Gate, Host, Out, FIRST_PORT};
+use crate::host::{Fencing, Gate, Host, Out, FIRST_PORT};
 use crate::link::{to_client, to_host, to_peer};
 use crate::rng::Rng;
-use crate::schedule::{Blow, Schedule, When};
+use crate::schedule::{Blow, Safety, Schedule, When};
 use crate::talk::End;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::IpAddr;
 use sttcp::counters::Counter;
-use sttcp::node::Role;
+use sttcp::node::{Role, State};
 use sttcp::primary::{self, Policy};
 use sttcp::side::Side;
-use sttcp::time::Instant;
 use sttcp::wire::{Flags, Packet};
 
 /// So long after the last fault, and after the last byte, every stream must have ended, in us: two stalls, and some timeouts of TCP.
@@ -38,6 +37,9 @@ const HOLE_PATIENCE: u64 = 6_000_000;
 
 /// So long at least a client may take to repeat what a host lacks that has taken over.
 const REPEAT: u64 = 2_000_000;
+
+/// So long after its peer's death an operator has an isolated host go on alone.
+const OPERATOR: u64 = 2_000_000;
 
 /// The client's number among the nodes.
 const CLIENT: usize = 2;
@@ -54,6 +56,10 @@ enum What {
     Blow,
     /// This host comes back as backup.
     Return(usize),
+    /// The program that this host runs to switch the other off comes to its end, well or not.
+    Fenced(usize, bool),
+    /// An operator sees to this host, whose peer is dead.
+    GoAlone(usize),
 }
 
 /// How a connection may end other than finished, and why.
@@ -71,6 +77,8 @@ pub enum Excuse {
     Unprotected,
     /// Two hosts spoke at a time: the backup took a silent primary for a dead one.
     Split,
+    /// The host that had carried it on died before the one that it had succeeded heard of that, and the latter goes on with what it has.
+    Forgotten,
     /// It began while an operator moved the service.
     Moved,
     /// No host speaks any longer.
@@ -119,6 +127,8 @@ struct World {
     closing: Option<u32>,
     struck: bool,
     switched: bool,
+    /// Programs that were run to switch a host off.
+    fences: u32,
     last_fault: u64,
     /// How much the clients have said and heard, and since when.
     progress: (u64, u64),
@@ -154,7 +164,9 @@ impl World {
         let client = Client::new(&schedule, addr("10.0.0.10", "fd00::10"), service);
         let talks = schedule.talks.len();
         let mut world = Self {
-            last_fault: schedule.heals,
+            last_fault: schedule
+                .heals
+                .max(schedule.pause.map_or(0, |(.., until)| until)),
             rng,
             now: 0,
             queue: BinaryHeap::new(),
@@ -173,6 +185,7 @@ impl World {
             closing: None,
             struck: false,
             switched: false,
+            fences: 0,
             progress: (0, 0),
             over_at: None,
             report: Report {
@@ -219,6 +232,13 @@ impl World {
                 break;
             };
             self.now = at;
+            if let Some(until) = self.stands_still(&what) {
+                if let What::Wake(node) = what {
+                    self.wakes[node] = until;
+                }
+                self.push(until, what);
+                continue;
+            }
             self.report.events += 1;
             match what {
                 What::Segment(CLIENT, packet) => self.run_client(Some(packet)),
@@ -239,12 +259,74 @@ impl World {
                 }
                 What::Blow => self.strike(),
                 What::Return(host) => self.come_back(host),
+                What::Fenced(host, done) => {
+                    if done {
+                        self.die(1 - host);
+                    }
+                    self.run_host(host, |host| host.fenced(done));
+                }
+                What::GoAlone(host) => {
+                    if self.hosts[host].alive && !self.hosts[1 - host].alive {
+                        self.run_host(host, Host::go_alone);
+                        // It may not have missed the other yet.
+                        self.push(self.now + OPERATOR, What::GoAlone(host));
+                    }
+                }
             }
             if self.is_over() {
                 break;
             }
         }
         self.sum_up();
+    }
+
+    /// When the host goes on to which this happens, if it does not run.
+    fn stands_still(&self, what: &What) -> Option<u64> {
+        let host = match what {
+            What::Segment(host, _) | What::Datagram(host, _) | What::Wake(host) => *host,
+            What::Fenced(host, _) | What::GoAlone(host) => *host,
+            What::Blow | What::Return(_) => return None,
+        };
+        let (paused, from, until) = self.schedule.pause?;
+        (host == paused && (from..until).contains(&self.now)).then_some(until)
+    }
+
+    /// A host is no more.
+    fn die(&mut self, host: usize) {
+        self.last_fault = self.last_fault.max(self.now);
+        self.trace(|| format!("host {host} dies"));
+        self.hosts[host].alive = false;
+        if let Some(wait) = self.schedule.returns {
+            self.push(self.now + wait, What::Return(host));
+        }
+        if self.schedule.safety == Safety::Yield {
+            self.push(self.now + OPERATOR, What::GoAlone(1 - host));
+        }
+    }
+
+    /// A host wants the other to be switched off.
+    fn fence(&mut self, host: usize, wish: Fencing) {
+        let Safety::Fence {
+            takes,
+            fails,
+            hangs,
+        } = self.schedule.safety
+        else {
+            return self.fail(format!(
+                "host {host} has nothing to switch the other off with"
+            ));
+        };
+        self.trace(|| format!("    {host}  fences: {}", wish == Fencing::Begin));
+        match wish {
+            Fencing::Begin => {
+                self.fences += 1;
+                let works = self.fences > fails;
+                if works || !hangs {
+                    self.push(self.now + takes, What::Fenced(host, works));
+                }
+            }
+            Fencing::Stop => self.push(self.now + 1000, What::Fenced(host, false)),
+        }
     }
 
     /// A segment of the client reaches a host.
@@ -285,6 +367,7 @@ impl World {
         let failure = host.failure.take();
         let out = std::mem::take(&mut host.out);
         let (speaks, wakes_at) = (host.speaks, host.wakes_at());
+        let fence = host.fence.take();
         if speaks && !spoke {
             self.speaker = index;
             self.took_over(index);
@@ -298,6 +381,9 @@ impl World {
                     self.excuses[at].get_or_insert(Excuse::Hole);
                 }
             }
+        }
+        if let Some(wish) = fence {
+            self.fence(index, wish);
         }
         if let Some((flow, what)) = failure {
             let excused = flow.is_some_and(|flow| {
@@ -317,6 +403,9 @@ impl World {
         for out in out.into_iter().take(leave) {
             match out {
                 Out::Client { packet, gate } => {
+                    if index != self.speaker && self.is_safe() {
+                        self.speak_again(index);
+                    }
                     self.judge(index, &packet, gate);
                     self.pass(to_client(index), packet, |packet| {
                         What::Segment(CLIENT, packet)
@@ -402,11 +491,10 @@ impl World {
         let other = peer.facts.get(&port);
         let guessable = peer.alive
             && peer.joined()
-            && peer.entry(port).is_some_and(|entry| {
-                entry
-                    .side
-                    .is_guessable(Instant::from_nanos(self.now * 1000))
-            });
+            && !peer.is_late(self.now)
+            && peer
+                .entry(port)
+                .is_some_and(|entry| entry.side.is_guessable(peer.instant_at(self.now)));
         if guessable && !parsed.segment.is_empty() && !parsed.segment.flags.contains(Flags::SYN) {
             return self.fail(format!(
                 "host {index}, connection {at}: the server speaks, and the backup would go on as if it had not"
@@ -447,10 +535,7 @@ impl World {
                 if self.schedule.goodbye {
                     self.run_host(host, Host::say_goodbye);
                 }
-                self.hosts[host].alive = false;
-                if let Some(wait) = self.schedule.returns {
-                    self.push(self.now + wait, What::Return(host));
-                }
+                self.die(host);
             }
             Blow::Switch => {
                 if self.hosts[1].joined() {
@@ -492,7 +577,10 @@ impl World {
         self.last_fault = self.last_fault.max(self.now);
         let other = 1 - index;
         let by_order = self.switched && self.report.takeovers == 1;
-        if self.hosts[other].alive && self.hosts[other].speaks && !by_order {
+        if self.hosts[other].alive && self.hosts[other].may_speak(self.now) && !by_order {
+            if self.is_safe() {
+                self.fail(format!("host {index} takes over, and the other may speak"));
+            }
             self.report.split = true;
             return self.excuse_all(Excuse::Split);
         }
@@ -525,6 +613,12 @@ impl World {
                     primary::State::Opening => Some(Excuse::Opening),
                     primary::State::Protected | primary::State::Ended => None,
                     // What the shadow lacked was not acknowledged before the backup had dropped it.
+                    // An isolated host has said nothing since.
+                    primary::State::Unprotected(Counter::UnprotectedBackupLost)
+                        if goes_on && before.engine.state() == State::Isolated =>
+                    {
+                        None
+                    }
                     primary::State::Unprotected(why)
                         if goes_on
                             && why != Counter::UnprotectedBackupLost
@@ -534,6 +628,8 @@ impl World {
                     }
                     primary::State::Unprotected(_) => Some(Excuse::Unprotected),
                 },
+                // It had gone on there through a takeover, and so without protection.
+                Some(Side::Shadow(_)) if !goes_on => Some(Excuse::Unprotected),
                 _ => None,
             };
             let excuse = match excuse {
@@ -543,6 +639,21 @@ impl World {
             self.trace(|| format!("       connection {at} goes on: {goes_on}, excuse: {excuse:?}"));
             self.excuses[at] = self.excuses[at].or(excuse);
         }
+    }
+
+    /// A host speaks that was succeeded.
+    fn speak_again(&mut self, index: usize) {
+        let successor = &self.hosts[self.speaker];
+        if successor.alive && successor.speaks {
+            self.fail(format!("host {index} speaks beside its successor"));
+        }
+        self.speaker = index;
+        self.excuse_all(Excuse::Forgotten);
+    }
+
+    /// Whether two hosts must never speak: an operator may have them.
+    fn is_safe(&self) -> bool {
+        self.schedule.safety != Safety::None && !self.switched
     }
 
     /// Whether the client has been told of bytes by the other host that this one lacks.
@@ -567,7 +678,8 @@ impl World {
 
     /// Whether there is nothing left to see; fails when there should be nothing left.
     fn is_over(&mut self) -> bool {
-        if !self.hosts[0].alive && !self.hosts[1].speaks && !self.hosts[1].joined() {
+        let serves = |host: &Host| host.alive && (host.speaks || host.joined());
+        if !self.hosts.iter().any(serves) {
             // A backup that has not heard its primary, or has heard from it that it goes on alone, does not suspect it.
             self.excuse_all(Excuse::Dead);
         }

@@ -22,7 +22,7 @@ impl Host {
 
     pub(super) fn datagram(&mut self, kind: Datagram) {
         let Some(node) = &mut self.node else { return };
-        let header = node.header(kind).emit();
+        let header = node.header(kind, self.now).emit();
         let body = if kind == Datagram::Records {
             self.batch.as_bytes()
         } else {
@@ -53,7 +53,7 @@ impl Host {
                 payload: &[],
             };
             let Some(node) = &mut self.node else { return };
-            let header = node.header(Datagram::Bytes).emit();
+            let header = node.header(Datagram::Bytes, self.now).emit();
             let payload = vec![0; piece.len as usize];
             // Bytes are not carried, and where they come from has room in the tag.
             let tag = origin.skip(piece.offset).emit();
