@@ -16,7 +16,8 @@
 #                              long (60 s); 125: the guest died. May be called in the background, and many at a time.
 #   kill_guest NAME            SIGKILL to its QEMU: the host loses power
 #   stop_guest NAME            SIGSTOP to its QEMU: the same for the others, and takes no CPU time from them; nothing but kill_guest may follow
-#   freeze NAME, thaw NAME     its CPUs stand still
+#   pause_guest NAME, resume_guest NAME   its CPUs stand still, its clock goes on
+#   freeze NAME, thaw NAME     both stand still
 #   unplug NAME, plug NAME     the guest's link goes down and up
 #   monitor NAME 'COMMAND'     for QEMU's monitor
 #   alive NAME
@@ -131,6 +132,8 @@ thaw() { monitor "$1" cont; }
 unplug() { monitor "$1" "set_link n0 off"; }
 plug() { monitor "$1" "set_link n0 on"; }
 
+pause_guest() { kill -STOP "$(<"$SEGMENT/$1/pid")"; }
+resume_guest() { kill -CONT "$(<"$SEGMENT/$1/pid")"; }
 stop_guest() { kill -STOP "$(<"$SEGMENT/$1/pid")"; }
 
 kill_guest() {

@@ -58,6 +58,18 @@ takes ack_policy eager
 takes ack_policy gated
 for value in 0 600001 x -1 ""; do refused backup_stall_ms "$value" "number"; done
 takes backup_stall_ms 600000
+[ "$(primary cat /proc/sys/net/sttcp/isolation)" = serve ]; result $? "isolation is serve"
+for value in 1 Yield ""; do refused isolation "$value" "not a word"; done
+takes isolation yield
+takes isolation serve
+[ -z "$(primary cat /proc/sys/net/sttcp/fence_command)" ]; result $? "fence_command is empty"
+refused fence_command "fence" "absolute path"
+refused fence_command "/$(printf 'x%.0s' $(seq 255))" "more than 255 bytes"
+refused fence_command "/x$(printf ' y%.0s' $(seq 16))" "16 words"
+takes fence_command "/usr/local/sbin/fence-qemu 10.0.0.250 4401"
+takes fence_command ""
+for value in 0 600001 x -1 ""; do refused fence_timeout_ms "$value" "number"; done
+takes fence_timeout_ms 600000
 for name in retain_kb retain_total_mb; do
     for value in 1048577 x -1 ""; do refused $name "$value" "number"; done
     takes $name 0
@@ -71,7 +83,7 @@ refused role primary "must not be a service address"
 takes local "10.0.0.1:7077"
 refused tap forward "not a word"
 takes tap l2
-refused takeover 1 "not a backup"
+refused takeover 1 "neither a backup"
 primary ip addr del 10.0.0.1/24 dev eth0
 refused role primary "could not start"
 [ "$(state primary)" = off ]; result $? "and nothing half-started"
@@ -81,7 +93,7 @@ takes role primary
 [ "$(primary cat /proc/sys/net/sttcp/epoch)" = 1 ]; result $? "epoch is 1"
 refused service "10.0.0.100:80" "while the role is off"
 refused role backup "while the role is off"
-refused takeover 1 "not a backup"
+refused takeover 1 "neither a backup"
 takes role off
 [ "$(state primary)" = off ]; result $? "state is off again"
 ktap_end

@@ -159,6 +159,16 @@ channel() {
     local host
     for host in primary backup; do impair "to-$host" "ip flower ip_proto udp dst_port 7077" "$@"; done
 }
+# part: from one moment to the next the two hosts cannot hear each other, and clients reach both.
+part() {
+    local host changes=()
+    channel loss 0%
+    for host in primary backup; do
+        ip netns exec switch tc qdisc replace dev "to-$host" parent 1:4 netem loss 100% limit 10000 &
+        changes+=($!)
+    done
+    wait "${changes[@]}"
+}
 # tap_and_channel NETEM...: all that goes to the silent host.
 tap_and_channel() { impair "to-$silent" "all matchall" "$@"; }
 mend() {

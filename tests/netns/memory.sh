@@ -334,6 +334,24 @@ survives_without write 3 cut "echo, its translation failing" client echo --to "$
 survives_without write 7 cut "a download, its translation failing" client get --to "$(target 6)" --size 2M
 survives_without inject 3 before "echo, injected segments failing" client echo --to "$(target 6)" --connections 4
 
+# fences_without N: there is no memory to run fence_command. The backup waits, and takes over when there is.
+fences_without() {
+    local status=0 before
+    settle || status=1
+    before=$(counter "$silent" fences_failed)
+    set_control "$silent" fence_command /bin/true
+    fail helper "$1"
+    ip -n switch link set "to-$speaker" down
+    wait_until 20 moved "$silent" fences_failed "$before" && has_state "$silent" fencing || status=1
+    fail helper 0
+    wait_until 20 has_state "$silent" solo || status=1
+    set_control "$silent" fence_command ""
+    rejoin || status=1
+    result $status "no memory for helper, every $1. request: the backup waits, and takes over when there is"
+}
+# Two words of its environment, and the program.
+for every in 1 2 3; do fences_without $every; done
+
 # Nothing is left.
 for server in primary backup; do
     wait_until 10 has_no_connections $server; result $? "$server: no connection is left"
