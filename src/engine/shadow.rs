@@ -961,13 +961,15 @@ impl Shadow {
 
     /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement, window and timestamp.
     pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Rewrite {
-        let mut rewrite = self.outward(segment);
+        // Its own clock is an old one, and would have to be raised to what the client has echoed since.
+        let mut fresh = *segment;
+        if let Some(timestamps) = &mut fresh.options.timestamps {
+            timestamps.tsval = self.clock_at(now);
+        }
+        let mut rewrite = self.outward(&fresh);
         self.acked = self.acked.max(self.rcv_nxt);
         rewrite.ack = Some(self.rcv_nxt);
         rewrite.window = Some(self.outward_window(self.rcv_nxt, self.stack_edge));
-        if rewrite.tsval.is_some() {
-            rewrite.tsval = Some(self.outward_clock(self.clock_at(now)));
-        }
         rewrite
     }
 

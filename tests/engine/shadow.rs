@@ -780,6 +780,22 @@ fn clock_is_the_primarys_and_never_goes_back() {
 }
 
 #[test]
+fn output_held_for_long_does_not_move_the_clock() {
+    let mut shadow = with_options(7);
+    let old = seg(s(0), c(0)).data(1).timestamps(SHADOW_CLOCK + 10, 0);
+    shadow.on_output(&old, ms(10));
+    // The primary has fallen silent in words, not in acknowledgements: the client has echoed clocks since.
+    let echo = seg(c(0), p(0)).timestamps(CLIENT_CLOCK + 20, PRIMARY_CLOCK + 29_000);
+    shadow.on_client(&echo, ms(29_000));
+    shadow.take_over(ms(30_000), Predecessor::default());
+    let rewrite = shadow.outward_held(&old, ms(30_000));
+    assert_eq!(rewrite.tsval, Some(PRIMARY_CLOCK + 30_000));
+    let next = seg(s(1), c(0)).data(1).timestamps(SHADOW_CLOCK + 30_001, 0);
+    let rewrite = sent(shadow.on_output(&next, ms(30_001)));
+    assert_eq!(rewrite.tsval, Some(PRIMARY_CLOCK + 30_001));
+}
+
+#[test]
 fn connection_that_ended_ends_the_shadow() {
     let mut shadow = established();
     let actions = shadow.on_close(Close::Ended, ms(5));
