@@ -8,9 +8,10 @@ use crate::engine::detector::Timing;
 use crate::engine::lease::Isolation;
 use crate::engine::node::Role;
 use crate::engine::primary::{Policy, Terms, STALL_TIMEOUT};
+use crate::engine::program::Watch;
 use crate::engine::wire::Endpoint;
 use crate::fence::FENCE;
-use crate::goodbye::Stays;
+use crate::goodbye::{Stays, HAND_OVER};
 use crate::node::{now, Counters, Node, Safety, Settings, HEARTBEAT, HOUSEKEEPING};
 use crate::report::{CONNECTIONS, COUNTERS};
 use crate::retention::Budget;
@@ -66,7 +67,14 @@ controls! {
     ISOLATION = 16, c"isolation", 0o644;
     FENCE_COMMAND = 17, c"fence_command", 0o644;
     FENCE_TIMEOUT = 18, c"fence_timeout_ms", 0o644;
+    APP_FAILURE = 19, c"app_failure", 0o644;
+    FIN_HOLD = 20, c"fin_hold_ms", 0o644;
+    APP_LAG = 21, c"app_lag_ms", 0o644;
 }
+
+/// How long the end of a server's stream waits for the backup's, and how long one server may be silent while the other is not, unless told, in ms.
+const FIN_HOLD_DEFAULT: u32 = 500;
+const APP_LAG_DEFAULT: u32 = 2000;
 
 /// How long fencing may take, unless told.
 const FENCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
@@ -80,6 +88,7 @@ struct Running {
     _housekeeping: timer::Registration<Node, HOUSEKEEPING>,
     _flush: work::Registration<Node>,
     _fence: work::Registration<Node, FENCE>,
+    _hand_over: work::Registration<Node, HAND_OVER>,
     node: Arc<Node>,
 }
 
@@ -99,6 +108,7 @@ impl Running {
             _housekeeping: timer::Registration::new(node.clone())?,
             _flush: work::Registration::new(node.clone())?,
             _fence: work::Registration::new(node.clone())?,
+            _hand_over: work::Registration::new(node.clone())?,
             node,
         };
         running.node.listen(local)?;
@@ -127,6 +137,10 @@ struct Plan {
     retain_kb: u32,
     retain_total_mb: u32,
     policy: Policy,
+    /// Whether a failure of the server's program moves the node, and what tells of one, in ms.
+    app_failure: bool,
+    hold_ms: u32,
+    lag_ms: u32,
     safety: Safety,
     /// Whether it was said that there is no fencing.
     told_unfenced: bool,
@@ -139,6 +153,16 @@ impl Plan {
         Timing {
             interval: Duration::from_millis(u64::from(self.interval_ms)),
             misses: self.misses,
+        }
+    }
+
+    fn watch(&self) -> Watch {
+        match self.app_failure {
+            false => Watch::OFF,
+            true => Watch {
+                hold_ms: self.hold_ms,
+                lag_ms: self.lag_ms,
+            },
         }
     }
 }
@@ -218,6 +242,7 @@ impl Shared {
             stall_ms: plan.stall_ms,
             budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
             policy: plan.policy,
+            watch: plan.watch(),
             safety: plan.safety,
         };
         #[cfg(sttcp_plant)]
@@ -314,6 +339,22 @@ impl Shared {
                 plan.safety.fence_timeout = Duration::from_millis(ms.into());
                 self.secure(&plan);
             }
+            APP_FAILURE => {
+                plan.app_failure = match text {
+                    "off" => false,
+                    "node" => true,
+                    _ => return Err(Refusal::UnknownWord.into()),
+                };
+                self.agree(&plan);
+            }
+            FIN_HOLD => {
+                plan.hold_ms = config::number(text, 0, 60_000)?;
+                self.agree(&plan);
+            }
+            APP_LAG => {
+                plan.lag_ms = config::number(text, 0, 600_000)?;
+                self.agree(&plan);
+            }
             TAP if text == "l2" => {}
             TAP => return Err(Refusal::UnknownWord.into()),
             TAKEOVER => {
@@ -327,7 +368,12 @@ impl Shared {
                 let force = config::number(text, 1, 2)? == 2;
                 let running = plan.running.as_ref().ok_or(Why::Stays(Stays::NoBackup))?;
                 let node = &running.node;
-                node.set_terms(plan.retain_kb, plan.retain_total_mb, Policy::Gated);
+                node.set_terms(
+                    plan.retain_kb,
+                    plan.retain_total_mb,
+                    Policy::Gated,
+                    plan.watch(),
+                );
                 let done = node.switch_over(force);
                 self.agree(&plan);
                 done.map_err(Why::Stays)?;
@@ -341,7 +387,12 @@ impl Shared {
         if let Some(running) = &plan.running {
             let node = &running.node;
             node.stall_ms.store(plan.stall_ms, Relaxed);
-            node.set_terms(plan.retain_kb, plan.retain_total_mb, plan.policy);
+            node.set_terms(
+                plan.retain_kb,
+                plan.retain_total_mb,
+                plan.policy,
+                plan.watch(),
+            );
         }
     }
 
@@ -407,6 +458,9 @@ impl Control for Shared {
                 .fence_command
                 .as_ref()
                 .map_or(Ok(()), |command| write!(out, "{command}")),
+            APP_FAILURE => out.write_str(if plan.app_failure { "node" } else { "off" }),
+            FIN_HOLD => write!(out, "{}", plan.hold_ms),
+            APP_LAG => write!(out, "{}", plan.lag_ms),
             FENCE_TIMEOUT => write!(out, "{}", plan.safety.fence_timeout.as_millis()),
             _ => Ok(()),
         };
@@ -485,6 +539,9 @@ impl PerNet for Namespace {
             retain_kb: terms.retain >> 10,
             retain_total_mb: 256,
             policy: terms.policy,
+            app_failure: false,
+            hold_ms: FIN_HOLD_DEFAULT,
+            lag_ms: APP_LAG_DEFAULT,
             safety: Safety {
                 isolation: Isolation::default(),
                 fence_command: None,

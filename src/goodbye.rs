@@ -6,16 +6,23 @@ use crate::engine::counters::Counter;
 use crate::engine::message::{HEADER_LEN, TAG_LEN};
 use crate::engine::node::Peer;
 use crate::engine::primary::Moves;
+use crate::engine::program::Failure;
+use crate::engine::wire::Flow;
 use crate::node::{now, Node};
 use crate::sys::clock;
 use crate::sys::notifier::{Notify, Panic, Reboot};
 use crate::sys::show::Show;
 use crate::sys::udp::{Frame, Link};
+use crate::sys::work::{Run, Work};
 use core::mem;
 use kernel::prelude::*;
 
-/// How long a switchover waits for the backup, in ms.
+/// How long a switchover waits for the backup, in ms; and how long if the server here has failed.
 const SETTLE_MS: u32 = 1000;
+const SETTLE_FAILED_MS: u32 = 50;
+
+/// The work of [`Node::hand_over`], the field.
+pub(crate) const HAND_OVER: u64 = 2;
 
 /// Why there is no switchover.
 pub(crate) enum Stays {
@@ -52,10 +59,21 @@ impl Node {
     /// Hands over to the backup, and becomes one, as soon as no client has been told of more than that has. Nothing may be acknowledged ahead of it
     /// meanwhile. `force` gives up the connections that have no shadow. Process context; sleeps a second at most.
     pub(crate) fn switch_over(&self, force: bool) -> Result<(), Stays> {
+        self.settle(force, SETTLE_MS)?;
+        let done = self.hand_over("switching over");
+        if done {
+            Ok(())
+        } else {
+            Err(Stays::NoBackup)
+        }
+    }
+
+    /// Waits until no client has been told of more than the backup has, for so many ms at most. Process context.
+    fn settle(&self, force: bool, patience: u32) -> Result<(), Stays> {
         if !self.speaks() || !self.joined() {
             return Err(Stays::NoBackup);
         }
-        for _ in 0..SETTLE_MS {
+        for _ in 0..patience {
             let (mut never, mut later) = (0u32, 0u32);
             self.table.retain(|entry| {
                 let moves = entry.side.moves();
@@ -67,12 +85,27 @@ impl Node {
                 return Err(Stays::Unprotected(never));
             }
             if later == 0 {
-                let done = self.hand_over("switching over");
-                return if done { Ok(()) } else { Err(Stays::NoBackup) };
+                return Ok(());
             }
             clock::sleep_ms(1);
         }
         Err(Stays::Behind)
+    }
+
+    /// The server's program here has failed on a connection. Any context.
+    pub(crate) fn on_failure(&self, flow: &Flow, failure: Failure) {
+        if !self.hand_over.schedule() {
+            return;
+        }
+        pr_warn!(
+            "the server {} on {} to {}, and the backup's does not\n",
+            match failure {
+                Failure::Ended => "ended its stream",
+                Failure::Hung => "is silent",
+            },
+            Show(flow.service.to_socket_addr()),
+            Show(flow.client.to_socket_addr())
+        );
     }
 
     /// A primary that has a backup hands over to it; `false` if this is none. Process context.
@@ -91,6 +124,19 @@ impl Node {
         );
         self.leave_behind();
         true
+    }
+}
+
+impl Run<HAND_OVER> for Node {
+    fn work(&self) -> &Work {
+        &self.hand_over
+    }
+
+    /// Process context.
+    fn run(&self) {
+        // A client that was told of more than the backup has is reset, which is less than all of them lose here.
+        let _ = self.settle(true, SETTLE_FAILED_MS);
+        self.hand_over("the server has failed");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::engine::lease::Isolation;
 use crate::engine::message::{Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Peer, Role, State};
 use crate::engine::primary::{self, Policy, Terms};
+use crate::engine::program::Watch;
 use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
@@ -86,6 +87,9 @@ pub(crate) struct Node {
     pub(crate) stall_ms: Atomic<u32>,
     pub(crate) budget: Arc<Budget>,
     eager: Atomic<bool>,
+    /// How the server's programs are watched, in ms.
+    hold_ms: Atomic<u32>,
+    lag_ms: Atomic<u32>,
     /// Protocol state of the node; held for a few instructions, for each datagram and each timer tick.
     #[pin]
     pub(crate) engine: BhLock<Engine>,
@@ -115,6 +119,8 @@ pub(crate) struct Node {
     pub(crate) helper: Helper,
     #[pin]
     pub(crate) fence: Work,
+    #[pin]
+    pub(crate) hand_over: Work,
 }
 
 /// What [`Node::new`] is made from.
@@ -128,6 +134,7 @@ pub(crate) struct Settings {
     pub(crate) stall_ms: u32,
     pub(crate) budget: Budget,
     pub(crate) policy: Policy,
+    pub(crate) watch: Watch,
     pub(crate) safety: Safety,
 }
 
@@ -164,6 +171,7 @@ impl Node {
             stall_ms,
             budget,
             policy,
+            watch,
             safety,
         } = settings;
         let seed = key.tag(&[b"sttcp table"]);
@@ -191,6 +199,8 @@ impl Node {
                 stall_ms: Atomic::new(stall_ms),
                 budget,
                 eager: Atomic::new(policy == Policy::Eager),
+                hold_ms: Atomic::new(watch.hold_ms),
+                lag_ms: Atomic::new(watch.lag_ms),
                 engine <- new_bh_lock!(engine, "sttcp_engine"),
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
                 speaks: Atomic::new(u32::from(role == Role::Primary)),
@@ -207,6 +217,7 @@ impl Node {
                 fence_command <- new_bh_lock!(safety.fence_command, "sttcp_fence_command"),
                 helper <- Helper::new(),
                 fence <- Work::new(Context::Process),
+                hand_over <- Work::new(Context::Process),
             }),
             GFP_KERNEL,
         )
@@ -284,12 +295,18 @@ impl Node {
                 Policy::Gated
             },
             retain: self.budget.each(),
+            watch: Watch {
+                hold_ms: self.hold_ms.load(Relaxed),
+                lag_ms: self.lag_ms.load(Relaxed),
+            },
         }
     }
 
     /// Other limits and another policy hold from now on, also for the connections that there are. Process context.
-    pub(crate) fn set_terms(&self, each_kb: u32, total_mb: u32, policy: Policy) {
+    pub(crate) fn set_terms(&self, each_kb: u32, total_mb: u32, policy: Policy, watch: Watch) {
         self.budget.set(each_kb, total_mb);
+        self.hold_ms.store(watch.hold_ms, Relaxed);
+        self.lag_ms.store(watch.lag_ms, Relaxed);
         self.eager.store(policy == Policy::Eager, Relaxed);
         self.engine.lock().set_eager(policy == Policy::Eager);
         let (terms, now) = (self.terms(), now());
@@ -413,6 +430,9 @@ impl Node {
             if !self.transmit(&entry.flow, segment) && !self.not_sent(entry) {
                 return false;
             }
+        }
+        if let Some(failure) = actions.failed {
+            self.on_failure(&entry.flow, failure);
         }
         if actions.remove {
             return false;

@@ -67,6 +67,12 @@ counters! {
     UnprotectedOpenTimeout => "unprotected_open_timeout",
     /// Connections not protected any longer: the shadow did not take client bytes for too long.
     UnprotectedStalled => "unprotected_stalled",
+    /// Connections not protected any longer: the backup's server ended the connection, and the primary's did not (`app_failure`).
+    UnprotectedServerEnded => "unprotected_server_ended",
+    /// Connections not protected any longer: the server here ended the connection, and the backup's has gone on.
+    UnprotectedParted => "unprotected_parted",
+    /// Connections not protected any longer: the backup's server did not send what the primary's did (`app_failure`).
+    UnprotectedServerHung => "unprotected_server_hung",
     /// Connections not protected any longer: the shadow ended before the connection.
     UnprotectedShadowGone => "unprotected_shadow_gone",
     /// Connections not protected: the two hosts' TCP options do not agree.
@@ -85,6 +91,14 @@ counters! {
     AcksSwallowed => "acks_swallowed",
     /// Acknowledgements sent in place of the stack's, when the backup's came in or the socket was gone (primary).
     AcksReleased => "acks_released",
+    /// Ends of a server's stream that the client was not told of at once: the shadow had not come to it (primary, `app_failure`).
+    FarewellsHeld => "farewells_held",
+    /// Of these, those that it was told after all: the backup's server was slower, and `fin_hold_ms` over (primary, `app_failure`).
+    FarewellsSaid => "farewells_said",
+    /// Times the server here ended a connection, and the backup's did not (primary, `app_failure`).
+    ServersEnded => "servers_ended",
+    /// Times the server here did not send what the backup's did (primary, `app_failure`).
+    ServersHung => "servers_hung",
     /// Server segments held until the backup had its shadow (primary).
     OutputAwaitsShadow => "output_awaits_shadow",
     /// Acknowledgements said again to a client that repeated its last bytes when the socket was gone (primary).

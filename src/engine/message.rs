@@ -431,6 +431,8 @@ pub struct Progress {
     pub snd_nxt: SeqNumber,
     /// The right edge of the shadow's receive window, client's numbers.
     pub edge: SeqNumber,
+    /// Whether the shadow has sent its FIN, which is the last before `snd_nxt`.
+    pub fin: bool,
 }
 
 const OPEN: u8 = 1;
@@ -496,6 +498,7 @@ impl Record {
                 out.put(&progress.rcv_nxt.raw().to_be_bytes());
                 out.put(&progress.snd_nxt.raw().to_be_bytes());
                 out.put(&progress.edge.raw().to_be_bytes());
+                out.put(&[u8::from(progress.fin)]);
             }
             Record::Gone(id, why) => {
                 out.put(&[GONE]);
@@ -567,6 +570,11 @@ impl Record {
                 rcv_nxt: reader.seq()?,
                 snd_nxt: reader.seq()?,
                 edge: reader.seq()?,
+                fin: match reader.take()? {
+                    [0] => false,
+                    [1] => true,
+                    _ => return None,
+                },
             }),
             GONE => Record::Gone(
                 id,

@@ -35,6 +35,7 @@ pub mod message;
 pub mod node;
 pub mod plant;
 pub mod primary;
+pub mod program;
 pub mod rewrite;
 pub mod seq;
 pub mod shadow;

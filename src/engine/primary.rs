@@ -35,6 +35,7 @@ use super::counters::Counter;
 use super::message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES};
 use super::node::Peer;
 use super::plant::{planted, unless, Plant};
+use super::program::{Failure, Farewell, Finding, Held, Places, Pulse, Watch};
 use super::rewrite::{Blank, Rewrite, SackRewrite};
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
@@ -67,7 +68,7 @@ const LONGEST_RETRY: Duration = Duration::from_millis(100);
 /// average, if that is more; then twice as long each time, up to [`LONGEST_RETRY`].
 const REPAIR_AFTER: Duration = Duration::from_millis(5);
 
-/// No average is longer.
+/// No average is longer. Less than a second.
 const SLOWEST: Duration = Duration::from_millis(100);
 
 /// How many bytes are sent to the backup at a time.
@@ -144,6 +145,8 @@ pub struct Terms {
     pub policy: Policy,
     /// The memory that the copies of a connection's client segments may take, in bytes; sysctl `retain_kb`.
     pub retain: u32,
+    /// How the server's programs are watched.
+    pub watch: Watch,
 }
 
 impl Default for Terms {
@@ -151,6 +154,7 @@ impl Default for Terms {
         Self {
             policy: Policy::Gated,
             retain: 16 << 20,
+            watch: Watch::OFF,
         }
     }
 }
@@ -231,6 +235,8 @@ pub struct Actions {
     pub resend: Option<Span>,
     /// Count this.
     pub count: Option<Counter>,
+    /// The server's program here has failed, and the backup's has not.
+    pub failed: Option<Failure>,
     /// Ask the kernel for its socket, and call [`Connection::on_socket`].
     pub check_socket: bool,
     /// The connection is over; drop it.
@@ -292,6 +298,9 @@ pub struct Connection {
     last_timestamps: Option<Timestamps>,
     client_fin: Option<SeqNumber>,
     server_fin: Option<SeqNumber>,
+    shadow_fin: Option<SeqNumber>,
+    farewell: Farewell,
+    pulse: Pulse,
     /// Whether the stack's acknowledgement of the client's FIN was withheld, so that the client hears of it from here and maybe after the
     /// socket's end.
     fin_withheld: bool,
@@ -302,7 +311,7 @@ pub struct Connection {
     next_retry: Instant,
     retry: Duration,
     /// How long the backup takes to answer, on average (of eight, as in RFC 6298, section 2).
-    answers_in: Duration,
+    answers_in_ns: u32,
     check_at: Option<Instant>,
     created: Instant,
 }
@@ -346,12 +355,15 @@ impl Connection {
             last_timestamps: None,
             client_fin: None,
             server_fin: None,
+            shadow_fin: None,
+            farewell: Farewell::None,
+            pulse: Pulse::default(),
             fin_withheld: false,
             lingers_until: None,
             waiting_since: None,
             next_retry: now,
             retry: RETRY,
-            answers_in: Duration::ZERO,
+            answers_in_ns: 0,
             check_at: None,
             created: now,
         })
@@ -504,6 +516,9 @@ impl Connection {
         if self.state != State::HalfOpen {
             self.release(&mut actions, now);
         }
+        if terms.watch.hold().is_none() {
+            actions.send = self.say_farewell(now).or(actions.send);
+        }
         actions
     }
 
@@ -573,6 +588,10 @@ impl Connection {
         }
         if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
             self.check_at = Some(now.after(CHECK_AFTER));
+            let reset = segment.flags.contains(Flags::RST);
+            if reset && self.parts(segment.seq, true, &mut actions, now) {
+                return (Outbound::Swallow, actions);
+            }
             return (Outbound::Send(rewrite), actions);
         }
         let (news, new_data) = (segment.ack > self.rcv_nxt, segment.end() > self.snd_nxt);
@@ -582,6 +601,9 @@ impl Connection {
         if news {
             actions.resend = self.resend_next();
         }
+        if news || new_data || self.is_full() {
+            self.pulse.stir(self.terms.watch, now);
+        }
         if !segment.is_empty() && self.is_mute(now) {
             actions.count = new_data.then_some(Counter::OutputAwaitsShadow);
             let verdict = match new_data {
@@ -589,6 +611,14 @@ impl Connection {
                 false => Outbound::Swallow,
             };
             return (verdict, actions);
+        }
+        if segment.flags.contains(Flags::FIN) && self.parts(segment.end(), false, &mut actions, now)
+        {
+            if segment.payload_len == 0 && segment.ack.min(self.allowed()) <= self.acked {
+                self.check(now);
+                return (Outbound::Swallow, actions);
+            }
+            rewrite.clear_fin = true;
         }
         let (ack, limit) = (segment.ack.min(self.allowed()), self.limit(edge, now));
         let withheld = segment.ack > ack;
@@ -606,7 +636,7 @@ impl Connection {
                 return (Outbound::Swallow, actions);
             }
             if withheld {
-                actions.count = Some(Counter::AcksGated);
+                actions.count = actions.count.or(Some(Counter::AcksGated));
                 rewrite.ack = Some(ack);
                 if !segment.options.sack.is_empty() {
                     // Above a lower acknowledgement they would tell of losses that were none (RFC 8985), and a duplicate's block of bytes that
@@ -614,16 +644,143 @@ impl Connection {
                     rewrite.sack = unless(Plant::Sack, SackRewrite::Blank);
                 }
             } else {
-                actions.count = Some(Counter::WindowsGated);
+                actions.count = actions.count.or(Some(Counter::WindowsGated));
             }
             rewrite.window = unless(Plant::RightEdge, Some(self.window.field(ack, limit)));
         } else {
             self.window.told(segment.ack, segment.window);
         }
         self.acked = self.acked.max(ack);
-        actions.record = self.confide();
+        actions.record = self.confide().or(actions.record);
         self.check(now);
         (Outbound::Send(rewrite), actions)
+    }
+
+    /// The server ends its stream at `end`, by a reset or a FIN: whether the client is not told, as the shadow has not come to that.
+    fn parts(&mut self, end: SeqNumber, reset: bool, actions: &mut Actions, now: Instant) -> bool {
+        let holds = self.terms.watch.hold().is_some() && self.state == State::Protected;
+        let agreed = self.shadow_fin.is_some() && self.shadow_fin == self.server_fin;
+        if !holds || agreed {
+            return false;
+        }
+        if matches!(self.farewell, Farewell::None | Farewell::Owed(_)) {
+            self.farewell = Farewell::Held(Held::new(end, reset, now));
+            actions.count = Some(Counter::FarewellsHeld);
+            actions.record = Some(Record::Query(self.open.id, self.confided));
+        }
+        matches!(self.farewell, Farewell::Held(_))
+    }
+
+    /// What the client was not told of the end of the server's stream.
+    fn say_farewell(&mut self, now: Instant) -> Option<Segment> {
+        let Farewell::Held(held) = self.farewell else {
+            return None;
+        };
+        self.farewell = Farewell::Said;
+        let (ack, limit) = (self.allowed(), self.limit(self.edge, now));
+        self.acked = self.acked.max(ack);
+        let (seq, flag) = match held.reset {
+            true => (held.end, Flags::RST),
+            false => (held.end - 1, Flags::FIN),
+        };
+        Some(Segment {
+            seq,
+            flags: Flags::ACK | flag,
+            ..self.acknowledgement(ack, limit)
+        })
+    }
+
+    /// Compares the ends of both streams, when the shadow's place is known anew.
+    fn compare_ends(&mut self, actions: &mut Actions, now: Instant) {
+        if self.shadow_snd > self.snd_nxt {
+            self.pulse.stir(self.terms.watch, now);
+        }
+        let level = self.shadow_fin.is_some_and(|fin| self.snd_nxt + 1 >= fin);
+        if level && self.server_fin.is_none() && self.farewell == Farewell::None {
+            let hold = self.terms.watch.hold();
+            self.farewell = hold.map_or(Farewell::None, |hold| Farewell::Owed(now.after(hold)));
+        }
+        let Farewell::Held(held) = self.farewell else {
+            let parted = |fin| self.shadow_fin != Some(fin) && self.shadow_snd >= fin;
+            if self.server_fin.is_some_and(parted) {
+                // The client has heard of the end, and could make nothing of what the shadow has said since.
+                *actions = self.leave(Counter::UnprotectedParted, now);
+            }
+            return;
+        };
+        match self.shadow_fin {
+            Some(fin) if fin == held.end && !held.reset => actions.send = self.say_farewell(now),
+            _ if held.is_overtaken(self.shadow_snd) => self.fail(Failure::Ended, actions, now),
+            // It is the shadow that has ended too early.
+            Some(_) | None => {}
+        }
+    }
+
+    /// The server's program here has failed.
+    fn fail(&mut self, failure: Failure, actions: &mut Actions, now: Instant) {
+        actions.failed = Some(failure);
+        actions.count = Some(match failure {
+            Failure::Ended => Counter::ServersEnded,
+            Failure::Hung => Counter::ServersHung,
+        });
+        if let Farewell::Held(held) = &mut self.farewell {
+            // Should nothing come of it, it is said again.
+            *held = held.again(now);
+        }
+    }
+
+    /// Whether the client has filled the window, but for less than a segment.
+    fn is_full(&self) -> bool {
+        self.edge.since(self.rcv_nxt) < WORTH
+    }
+
+    /// Looks at what the programs do, if it is time.
+    fn watch(&mut self, actions: &mut Actions, now: Instant) {
+        if self.state != State::Protected {
+            return;
+        }
+        let places = Places {
+            own: self.snd_nxt,
+            heard: self.snd_una,
+            shadow: self.shadow_snd,
+            edge: self.edge,
+            shadow_edge: self.shadow_edge,
+            full: self.is_full(),
+        };
+        match self.pulse.poll(places, self.terms.watch, now) {
+            Some(Finding::Ask) => {
+                actions.record = Some(Record::Query(self.open.id, self.confided));
+            }
+            Some(Finding::Hung) if self.server_fin.is_none() => {
+                self.fail(Failure::Hung, actions, now);
+            }
+            Some(Finding::ShadowHung) => {
+                *actions = self.leave(Counter::UnprotectedServerHung, now);
+                return;
+            }
+            Some(Finding::Hung) | None => {}
+        }
+        let Some(hold) = self.terms.watch.hold() else {
+            return;
+        };
+        match self.farewell {
+            Farewell::Owed(at) if now >= at => {
+                *actions = self.leave(Counter::UnprotectedServerEnded, now);
+            }
+            Farewell::Held(held) if now >= held.until(hold) => match held.is_level(self.shadow_snd)
+            {
+                true => self.fail(Failure::Ended, actions, now),
+                false => {
+                    actions.send = self.say_farewell(now);
+                    actions.count = Some(Counter::FarewellsSaid);
+                }
+            },
+            Farewell::Held(held) if now >= held.poll_at(hold) => {
+                self.farewell = Farewell::Held(held.asks());
+                actions.record = Some(Record::Query(self.open.id, self.confided));
+            }
+            Farewell::Held(_) | Farewell::Owed(_) | Farewell::None | Farewell::Said => {}
+        }
     }
 
     /// What a segment of the server says of the stack, whose window ends at `edge`.
@@ -632,6 +789,9 @@ impl Connection {
         self.snd_nxt = self.snd_nxt.max(segment.end());
         if segment.flags.contains(Flags::FIN) {
             self.server_fin = Some(segment.end());
+            if matches!(self.farewell, Farewell::Owed(_)) {
+                self.farewell = Farewell::None;
+            }
         }
         self.last_timestamps = segment.options.timestamps;
         self.edge = self.edge.max(edge);
@@ -651,13 +811,17 @@ impl Connection {
     }
 
     /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement and window.
-    pub fn outward_held(&mut self, now: Instant) -> Rewrite {
+    pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Rewrite {
+        // Without its FIN a segment that is nothing else acknowledges once more. The backup is asked by the timer.
+        let clear_fin = segment.flags.contains(Flags::FIN)
+            && self.parts(segment.end(), false, &mut Actions::default(), now);
         let (ack, limit) = (self.allowed(), self.limit(self.edge, now));
         self.acked = self.acked.max(ack);
         self.check(now);
         Rewrite {
             ack: Some(ack),
             window: Some(self.window.field(ack, limit)),
+            clear_fin,
             ..Rewrite::default()
         }
     }
@@ -685,9 +849,8 @@ impl Connection {
         }
         if progress.rcv_nxt > self.shadow_rcv {
             if let Some(since) = self.waiting_since {
-                let took = now.since(since).min(SLOWEST);
-                let sum = self.answers_in.saturating_mul(7).saturating_add(took);
-                self.answers_in = sum.checked_div(8).unwrap_or(sum);
+                let took = now.since(since).min(SLOWEST).subsec_nanos();
+                self.answers_in_ns = self.answers_in_ns.saturating_mul(7).saturating_add(took) >> 3;
             }
             self.shadow_rcv = progress.rcv_nxt;
             // Left behind by half the circle, they would seem ahead.
@@ -712,7 +875,12 @@ impl Connection {
             self.retry = self.patience();
         }
         self.shadow_snd = self.shadow_snd.max(progress.snd_nxt);
+        if progress.fin {
+            self.shadow_fin = Some(progress.snd_nxt);
+        }
+        self.pulse.answer();
         self.release(&mut actions, now);
+        self.compare_ends(&mut actions, now);
         actions
     }
 
@@ -805,6 +973,7 @@ impl Connection {
         self.waiting_since = None;
         actions.flush = self.speak(peer, now);
         self.release(&mut actions, now);
+        actions.send = self.say_farewell(now).or(actions.send);
         actions
     }
 
@@ -851,7 +1020,14 @@ impl Connection {
             Speech::Until(at) => Some(at),
             Speech::Free | Speech::Awaits => None,
         };
-        earliest(retry, earliest(speaks, self.check_at))
+        let watch = match (self.farewell, self.terms.watch.hold()) {
+            (Farewell::Held(held), Some(hold)) => Some(held.poll_at(hold)),
+            (Farewell::Owed(at), Some(_)) => Some(at),
+            _ => None,
+        };
+        let watch = earliest(watch, self.pulse.poll_at());
+        let watch = watch.filter(|_| self.state == State::Protected);
+        earliest(earliest(retry, watch), earliest(speaks, self.check_at))
     }
 
     /// A time that was asked for has come. `stall` is how long the backup may take to have its shadow, and that to make any progress.
@@ -898,6 +1074,7 @@ impl Connection {
                 }
             });
         }
+        self.watch(&mut actions, now);
         if self.check_at.is_some_and(|at| now >= at) {
             self.check_at = None;
             actions.check_socket = true;
@@ -940,7 +1117,7 @@ impl Connection {
             Socket::TimeWait => self.has_ended(),
             Socket::Gone => true,
         };
-        if !over || self.owes() {
+        if !over || self.owes() || matches!(self.farewell, Farewell::Held(_)) {
             return Actions::default();
         }
         let mut actions = Actions::default();
@@ -1066,8 +1243,13 @@ impl Connection {
 
     /// A bare acknowledgement as the stack would send it now, with a window up to `limit`.
     fn acknowledgement(&mut self, ack: SeqNumber, limit: SeqNumber) -> Segment {
+        let seq = match self.farewell {
+            // The FIN has not been said.
+            Farewell::Held(held) if !held.reset => held.end - 1,
+            _ => self.snd_nxt,
+        };
         Segment {
-            seq: self.snd_nxt,
+            seq,
             ack,
             flags: Flags::ACK,
             window: self.window.field(ack, limit),
@@ -1091,7 +1273,8 @@ impl Connection {
 
     /// How long the backup may take to say that it has what the primary has.
     fn patience(&self) -> Duration {
-        REPAIR_AFTER.max(self.answers_in.saturating_mul(2))
+        let answers_in = Duration::from_nanos(self.answers_in_ns.into());
+        REPAIR_AFTER.max(answers_in.saturating_mul(2))
     }
 
     /// The backup owes an answer from now on, if not for longer.

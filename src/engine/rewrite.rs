@@ -79,6 +79,8 @@ pub struct Rewrite {
     /// Clears the AE flag. In a SYN that turns an offer of Accurate ECN (RFC 9768, section 3.1.1)
     /// into one of classic ECN.
     pub clear_ae: bool,
+    /// Clears the FIN flag.
+    pub clear_fin: bool,
 }
 
 impl Rewrite {
@@ -137,6 +139,12 @@ impl Rewrite {
         if self.clear_ae {
             let old = tcp.offset_flags.get();
             let new = old & !Flags::AE.bits();
+            update.replace_word(old, new);
+            tcp.offset_flags.set(new);
+        }
+        if self.clear_fin {
+            let old = tcp.offset_flags.get();
+            let new = old & !Flags::FIN.bits();
             update.replace_word(old, new);
             tcp.offset_flags.set(new);
         }

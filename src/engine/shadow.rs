@@ -144,7 +144,7 @@ pub struct Shadow {
     /// The right edge of its receive window, client's numbers.
     edge: SeqNumber,
     /// What the primary was told of the two.
-    reported: (SeqNumber, SeqNumber),
+    reported: (SeqNumber, SeqNumber, bool),
     /// The right edge in the stack's latest segment, client's numbers.
     stack_edge: SeqNumber,
     /// What the stack acknowledged last, client's numbers: it takes no segment that ends before.
@@ -199,7 +199,7 @@ impl Shadow {
             held_nxt: open.primary_isn + 1,
             rcv_nxt: next,
             edge: next,
-            reported: (next, next),
+            reported: (next, next, false),
             stack_edge: next,
             stack_ack: next,
             acked: next,
@@ -674,7 +674,7 @@ impl Shadow {
         match self.state {
             State::Opening => None,
             State::Established | State::Ending => {
-                self.reported = (self.rcv_nxt, self.edge);
+                self.reported = (self.rcv_nxt, self.edge, self.server_fin);
                 Some(Record::Progress(self.progress()))
             }
             State::Doomed => Some(Record::Gone(self.id, Gone::Ended)),
@@ -1032,16 +1032,18 @@ impl Shadow {
             rcv_nxt: self.rcv_nxt + u32::from(planted(Plant::Progress)),
             snd_nxt: self.snd_nxt + self.delta,
             edge: self.edge,
+            fin: self.server_fin,
         }
     }
 
     fn report(&mut self) -> Option<Record> {
-        let (rcv_nxt, edge) = self.reported;
-        let news = self.rcv_nxt > rcv_nxt || self.edge.since(edge) >= WORTH;
+        let (rcv_nxt, edge, fin) = self.reported;
+        let news =
+            self.rcv_nxt > rcv_nxt || self.edge.since(edge) >= WORTH || self.server_fin && !fin;
         if self.speaking || self.state == State::Doomed || !news {
             return None;
         }
-        self.reported = (self.rcv_nxt, self.edge);
+        self.reported = (self.rcv_nxt, self.edge, self.server_fin);
         Some(Record::Progress(self.progress()))
     }
 

@@ -10,6 +10,7 @@ use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
 use super::node::{Peer, Predecessor};
 use super::primary::{self, Connection, ConnectionId, Moves, Socket, Terms};
+use super::program::Failure;
 use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
@@ -56,6 +57,8 @@ pub struct Actions {
     pub send: Option<Segment>,
     /// Forget the connection.
     pub remove: bool,
+    /// The server's program here has failed, and the backup's has not: the whole node should go over to that.
+    pub failed: Option<Failure>,
     /// Ask the kernel for the connection's socket, and call [`Side::on_socket`].
     pub check_socket: bool,
 }
@@ -94,6 +97,7 @@ impl From<primary::Actions> for Actions {
             flush_held: actions.flush,
             send: actions.send,
             remove: actions.remove,
+            failed: actions.failed,
             check_socket: actions.check_socket,
             ..Self::default()
         }
@@ -344,7 +348,7 @@ impl Side {
     pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Option<Rewrite> {
         match self {
             Side::Shadow(shadow) => Some(shadow.outward_held(segment, now)),
-            Side::Primary(connection) => Some(connection.outward_held(now)),
+            Side::Primary(connection) => Some(connection.outward_held(segment, now)),
             Side::Pending(_) => None,
         }
     }

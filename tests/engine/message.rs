@@ -127,6 +127,7 @@ fn records_byte_for_byte() {
         rcv_nxt: seq(0x0a0b_0c0d),
         snd_nxt: seq(0xfafb_fcfd),
         edge: seq(0x0a0c_0000),
+        fin: true,
     };
     let missing = Span {
         start: seq(9),
@@ -144,7 +145,7 @@ fn records_byte_for_byte() {
             Record::Progress(progress),
             4,
             &[
-                0x0a, 0x0b, 0x0c, 0x0d, 0xfa, 0xfb, 0xfc, 0xfd, 0x0a, 0x0c, 0, 0,
+                0x0a, 0x0b, 0x0c, 0x0d, 0xfa, 0xfb, 0xfc, 0xfd, 0x0a, 0x0c, 0, 0, 1,
             ],
         ),
         (Record::Gone(ID, Gone::Refused), 5, &[1]),
@@ -328,12 +329,13 @@ fn record() -> impl Strategy<Value = Record> {
         (id(), close).prop_map(|(id, why)| Record::Close(id, why)),
         (id(), any::<u32>()).prop_map(|(id, acked)| Record::Query(id, seq(acked))),
         (id(), any::<u32>()).prop_map(|(id, acked)| Record::Acked(id, seq(acked))),
-        (id(), any::<(u32, u32, u32)>()).prop_map(|(id, (rcv, snd, edge))| {
+        (id(), any::<(u32, u32, u32, bool)>()).prop_map(|(id, (rcv, snd, edge, fin))| {
             Record::Progress(Progress {
                 id,
                 rcv_nxt: seq(rcv),
                 snd_nxt: seq(snd),
                 edge: seq(edge),
+                fin,
             })
         }),
         (id(), gone).prop_map(|(id, why)| Record::Gone(id, why)),

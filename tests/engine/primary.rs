@@ -14,6 +14,7 @@ use sttcp::{
     primary::{
         plain_handshake, Actions, Connection, Moves, Policy, Socket, State, Terms, STALL_TIMEOUT,
     },
+    program::Watch,
     rewrite::{Blank, Rewrite, SackRewrite},
     seq::SeqNumber,
     verdict::Outbound,
@@ -43,6 +44,15 @@ fn progress(rcv: u32, snd: u32) -> Progress {
         rcv_nxt: c(rcv),
         snd_nxt: p(snd),
         edge: c(1 << 20),
+        fin: false,
+    }
+}
+
+/// The same of one whose FIN is the last that it has sent.
+fn finished(rcv: u32, snd: u32) -> Progress {
+    Progress {
+        fin: true,
+        ..progress(rcv, snd)
     }
 }
 
@@ -331,7 +341,7 @@ fn server_waits_until_a_lost_backup_must_know() {
         assert_eq!(actions.send.map(|ack| ack.ack), Some(c(20)));
         assert_eq!(connection.poll_at(), None);
         // It goes out as of now.
-        let change = connection.outward_held(ms(500));
+        let change = connection.outward_held(&seg(p(0), c(0)).data(70), ms(500));
         assert_eq!((change.ack, change.window), (Some(c(20)), Some(500)));
         unchanged(connection.on_server(&seg(p(10), c(20)).data(5), ms(501)));
     }
@@ -1053,13 +1063,13 @@ fn last_ack_is_owed_until_the_shadow_has_every_byte() {
     // The socket is gone; what the client repeats must not meet its reset.
     answered_by_reset(&mut connection, 5);
     // The FIN is owed as well: were it acknowledged and the shadow never to have it, its server would not hear of the end.
-    let actions = connection.on_progress(&progress(5, 1), ms(6));
+    let actions = connection.on_progress(&finished(5, 1), ms(6));
     assert_eq!(actions.send, Some(seg(p(1), c(5)).window(501)));
     assert_eq!(
         connection.on_socket(Socket::Gone, ms(6)),
         Actions::default()
     );
-    let actions = connection.on_progress(&progress(6, 1), ms(7));
+    let actions = connection.on_progress(&finished(6, 1), ms(7));
     assert_eq!(actions.send, Some(seg(p(1), c(6))));
     ends(&mut connection, Socket::TimeWait, 16);
     confirmed(&mut connection, 17);
@@ -1098,7 +1108,7 @@ fn eager_connection_does_not_end_before_its_shadow_has_every_byte() {
     assert!(connection.retains());
     let actions = connection.poll(ms(14), STALL_TIMEOUT);
     assert_eq!(actions.resend, span(0, 6));
-    connection.on_progress(&progress(6, 1), ms(16));
+    connection.on_progress(&finished(6, 1), ms(16));
     ends(&mut connection, Socket::Gone, 26);
     assert!(!connection.retains());
     confirmed(&mut connection, 27);
@@ -1141,7 +1151,7 @@ fn end_is_told_until_the_backup_has_heard_of_it() {
 #[test]
 fn last_ack_is_said_again_for_the_socket_that_is_gone() {
     let mut connection = last_ack_withheld();
-    connection.on_progress(&progress(6, 1), ms(6));
+    connection.on_progress(&finished(6, 1), ms(6));
     // It crosses what the client repeats.
     answered_by_reset(&mut connection, 7);
     ends(&mut connection, Socket::Gone, 16);
@@ -1184,7 +1194,7 @@ fn close_from_both_sides() {
     assert_eq!(actions.send, None);
     assert_eq!(connection.poll_at(), Some(ms(7)));
     assert_eq!(connection.poll(ms(7), STALL_TIMEOUT).resend, span(0, 1));
-    let actions = connection.on_progress(&progress(1, 1), ms(8));
+    let actions = connection.on_progress(&finished(1, 1), ms(8));
     assert_eq!(actions.send, Some(seg(p(1), c(1))));
     assert_eq!(connection.poll_at(), Some(ms(18)));
     assert!(connection.poll(ms(18), STALL_TIMEOUT).check_socket);
@@ -1292,6 +1302,7 @@ fn names_of_the_states() {
 const EAGER: Terms = Terms {
     policy: Policy::Eager,
     retain: 400_000,
+    watch: Watch::OFF,
 };
 
 fn eager() -> Connection {
@@ -1489,7 +1500,11 @@ fn window_opens_no_further_than_what_can_be_kept() {
         (Policy::Gated, 0, 60_000),
         (Policy::Gated, 1000, 2920),
     ] {
-        let terms = Terms { policy, retain };
+        let terms = Terms {
+            policy,
+            retain,
+            watch: Watch::OFF,
+        };
         let mut connection = Connection::from_syn(ID, flow(), &syn(CLIENT), terms, ms(0)).unwrap();
         connection.on_syn_ack(&syn_ack(PRIMARY).window(500), ms(0));
         connection.on_client(&seg(c(0), p(0)), Peer::Joined, ms(0));
@@ -1568,6 +1583,7 @@ fn policy_changes_in_a_long_stream() {
         let progress = Progress {
             rcv_nxt: end,
             edge: end + (1 << 20),
+            fin: false,
             ..progress(0, 0)
         };
         connection.on_progress(&progress, ms(1));

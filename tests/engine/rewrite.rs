@@ -274,18 +274,21 @@ fn rewrite() -> impl Strategy<Value = Rewrite> {
         prop::option::of(common::seq()),
         any::<(Option<u16>, Option<u32>, Option<u32>)>(),
         sack,
-        any::<(bool, bool, bool)>(),
+        any::<(bool, bool, bool, bool)>(),
     )
         .prop_map(
-            |(seq, ack, (window, tsval, tsecr), sack, (fast_open, mptcp, clear_ae))| Rewrite {
-                seq,
-                ack,
-                window,
-                tsval,
-                tsecr,
-                sack,
-                blank: Blank { fast_open, mptcp },
-                clear_ae,
+            |(seq, ack, (window, tsval, tsecr), sack, (fast_open, mptcp, clear_ae, clear_fin))| {
+                Rewrite {
+                    seq,
+                    ack,
+                    window,
+                    tsval,
+                    tsecr,
+                    sack,
+                    blank: Blank { fast_open, mptcp },
+                    clear_ae,
+                    clear_fin,
+                }
             },
         )
 }

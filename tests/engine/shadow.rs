@@ -76,6 +76,7 @@ fn progress_with(rcv: u32, snd: u32, edge: u32) -> Option<Record> {
         rcv_nxt: c(rcv),
         snd_nxt: p(snd),
         edge: c(edge),
+        fin: false,
     }))
 }
 

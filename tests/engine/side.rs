@@ -46,6 +46,7 @@ fn progress() -> Progress {
         rcv_nxt: c(0),
         snd_nxt: p(0),
         edge: c(1 << 20),
+        fin: false,
     }
 }
 

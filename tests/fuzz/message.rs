@@ -98,6 +98,7 @@ impl Said {
                 rcv_nxt: SeqNumber::new(rcv),
                 snd_nxt: SeqNumber::new(snd),
                 edge: SeqNumber::new(edge),
+                fin: edge & 1 == 1,
             }),
             Said::Gone(why) => Record::Gone(
                 id,

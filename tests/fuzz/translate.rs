@@ -71,6 +71,8 @@ fuzz_target!(|input: Input<'_>| {
             mptcp: input.mptcp,
         },
         clear_ae: input.clear_ae,
+        // Not a choice of its own: the corpus keeps its meaning.
+        clear_fin: input.clear_ae != input.fast_open,
     };
     let mut before = input.packet.to_vec();
     let Ok(packet) = Packet::parse(&before, before.len()) else {
@@ -119,6 +121,9 @@ fn named(change: &Rewrite, packet: &Packet, before: &[u8], after: &[u8]) {
     segment.window = change.window.unwrap_or(segment.window);
     if change.clear_ae {
         segment.flags = segment.flags.without(Flags::AE);
+    }
+    if change.clear_fin {
+        segment.flags = segment.flags.without(Flags::FIN);
     }
     if let Some(timestamps) = &mut segment.options.timestamps {
         timestamps.tsval = change.tsval.unwrap_or(timestamps.tsval);
@@ -169,7 +174,7 @@ fn back(input: &Input<'_>, change: &Rewrite, packet: &Packet, before: &[u8], mut
         .count();
     let blanked = change.sack == SackRewrite::Blank || input.fast_open || input.mptcp;
     // Of two timestamps the values before cannot be told from one of them.
-    if blanked || change.clear_ae || timestamps > 1 {
+    if blanked || change.clear_ae || change.clear_fin || timestamps > 1 {
         return;
     }
     let segment = &packet.segment;

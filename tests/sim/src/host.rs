@@ -167,6 +167,12 @@ pub struct Host {
     pub notes: Vec<String>,
     /// Wants the other host to be switched off, or no longer waits for that.
     pub fence: Option<Fencing>,
+    /// Whether a program here has failed, and the other host's has not.
+    failed: bool,
+    /// Where its connections stood when it handed over, by the client's port.
+    pub left: BTreeMap<u16, primary::State>,
+    /// Programs that have failed, by the client's port, and whether the backup could have taken their place.
+    pub failures: BTreeMap<u16, bool>,
     schedule: Schedule,
     /// By its own clock.
     now: u64,
@@ -251,6 +257,9 @@ impl Host {
             failure: None,
             notes: vec![],
             fence: None,
+            failed: false,
+            left: BTreeMap::new(),
+            failures: BTreeMap::new(),
             schedule: schedule.clone(),
             now,
             serial: rng.next() as u32,
@@ -276,6 +285,9 @@ impl Host {
         }
         self.poll_stack();
         self.settle();
+        if std::mem::take(&mut self.failed) {
+            self.hand_over();
+        }
         if !self.batch.is_empty() {
             self.flush();
         }
@@ -746,6 +758,10 @@ impl Host {
         if let Some(segment) = &actions.send {
             self.transmit(&entry.flow, segment, self.gate(entry));
         }
+        if let Some(failure) = actions.failed {
+            self.note(|| format!("the server has failed: {failure:?}"));
+            self.failed = true;
+        }
         if actions.remove {
             return false;
         }
@@ -880,6 +896,24 @@ impl Host {
             self.engine.take_over(fresh);
             self.take_over(Duration::ZERO);
         }
+    }
+
+    /// Its servers have failed: the other host is to serve.
+    fn hand_over(&mut self) {
+        let (fresh, now) = (self.rng.next(), self.instant());
+        let Some(goodbye) = self.engine.resign(fresh, now) else {
+            return;
+        };
+        self.count(Counter::Switchovers);
+        self.speaks = false;
+        self.peer = Peer::Absent;
+        self.send_header(&goodbye, &[]);
+        for entry in &self.table {
+            if let Side::Primary(connection) = &entry.side {
+                self.left.insert(entry.flow.client.port, connection.state());
+            }
+        }
+        self.each(Side::step_down);
     }
 
     /// An operator knows that the other host is dead.
@@ -1122,6 +1156,13 @@ impl Host {
                         Ok(ran) => moved |= ran,
                         Err(what) => wrong = Some(what),
                     }
+                    if program.failed {
+                        let port = FIRST_PORT + program.talk.number as u16;
+                        let protected = self.table.iter().any(|entry| {
+                            entry.flow.client.port == port && entry.state() == "protected"
+                        });
+                        self.failures.entry(port).or_insert(protected);
+                    }
                     let gone = state == SocketState::Closed && remote.is_none();
                     if let Some(end) = program.end {
                         let port = FIRST_PORT + program.talk.number as u16;
@@ -1137,8 +1178,10 @@ impl Host {
                     if state != SocketState::SynReceived && state != SocketState::Closed =>
                 {
                     let talk = &self.schedule.talks[usize::from(remote.port - FIRST_PORT)];
+                    let mut talk = talk.clone();
+                    talk.fails = talk.fails.filter(|_| self.index == 0);
                     *program = Some(Program::new(
-                        talk,
+                        &talk,
                         true,
                         self.schedule.paces[self.index],
                         handle,

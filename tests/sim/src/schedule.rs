@@ -5,8 +5,9 @@
 use crate::link::{to_peer, Link, LINKS};
 use crate::rng::Rng;
 use crate::stack::Nature;
-use crate::talk::{Pace, Talk};
+use crate::talk::{Fails, Pace, Talk};
 use sttcp::primary::{Policy, Terms};
+use sttcp::program::Watch;
 
 /// What happens to the hosts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,7 +121,7 @@ impl Schedule {
         }
         // What came later has its own numbers, so that a seed means what it meant before.
         let mut later = Rng::new(seed.rotate_left(32) ^ 0x5afe);
-        let safety = match later.below(4) {
+        let mut safety = match later.below(4) {
             0..=1 => Safety::None,
             2 => Safety::Yield,
             _ => Safety::Fence {
@@ -148,6 +149,26 @@ impl Schedule {
                 }
             }
         }
+        // The programs are watched, and some of host 0 fail.
+        let watch = match later.chance(150) {
+            true => Watch {
+                hold_ms: later.range(50, 500) as u32,
+                lag_ms: later.range(200, 1500) as u32,
+            },
+            false => Watch::OFF,
+        };
+        let mut blow = blow;
+        if watch != Watch::OFF && later.chance(600) {
+            // One failure at a time.
+            (blow, safety, drift, pause) = (Blow::None, Safety::None, [0; 2], None);
+            for talk in &mut talks {
+                // One that aborts by itself is gone on the other host, if it is in time there.
+                if later.chance(700) && talk.server_aborts.is_none() {
+                    let how = later.pick(&[Fails::Closes, Fails::Aborts, Fails::Hangs]);
+                    talk.fails = Some((later.below(talk.client_bytes().into()) as u32, how));
+                }
+            }
+        }
         Self {
             seed,
             v6: rng.chance(300),
@@ -172,6 +193,7 @@ impl Schedule {
                     Policy::Gated
                 },
                 retain: rng.pick(&[16 << 10, 1 << 20, 4 << 20]),
+                watch,
             },
             trace: false,
         }

@@ -41,6 +41,19 @@ pub struct Talk {
     pub client_aborts: Option<u32>,
     /// The server aborts when it has heard so much.
     pub server_aborts: Option<u32>,
+    /// On host 0 the server fails when it has heard so much.
+    pub fails: Option<(u32, Fails)>,
+}
+
+/// How a program fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fails {
+    /// It dies, and its socket is closed.
+    Closes,
+    /// It dies, and its socket is reset.
+    Aborts,
+    /// It does nothing any more.
+    Hangs,
 }
 
 impl Talk {
@@ -92,6 +105,7 @@ impl Talk {
             server,
             client_aborts: None,
             server_aborts: None,
+            fails: None,
         };
         match rng.below(20) {
             0 => talk.client_aborts = Some(rng.below(talk.server_bytes().into()) as u32),
@@ -174,6 +188,8 @@ pub struct Program {
     pub fin: bool,
     connected: bool,
     closed: bool,
+    /// It has failed ([`Talk::fails`]).
+    pub failed: bool,
     next: u64,
     pub end: Option<End>,
 }
@@ -190,6 +206,7 @@ impl Program {
             fin: false,
             connected: false,
             closed: false,
+            failed: false,
             next: 0,
             end: None,
         }
@@ -222,6 +239,9 @@ impl Program {
                 _ => self.connected = true,
             }
         }
+        if self.fail(socket) {
+            return Ok(false);
+        }
         let (sent, heard) = (self.sent, self.heard);
         let mut moved = self.read(socket)?;
         self.write(socket);
@@ -231,6 +251,22 @@ impl Program {
             self.next = now + self.pace.rest;
         }
         Ok(moved)
+    }
+
+    /// Fails if it is time to. Returns whether it has.
+    fn fail(&mut self, socket: &mut Socket) -> bool {
+        let due = self.talk.fails.filter(|(at, _)| self.heard >= *at);
+        let Some((_, how)) = due.filter(|_| self.server && !self.closed) else {
+            return false;
+        };
+        self.failed = true;
+        match how {
+            Fails::Closes => socket.close(),
+            Fails::Aborts => socket.abort(),
+            Fails::Hangs => return true,
+        }
+        self.end = Some(End::Aborted);
+        true
     }
 
     fn read(&mut self, socket: &mut Socket) -> Result<bool, String> {

@@ -79,6 +79,8 @@ pub enum Excuse {
     Split,
     /// The host that had carried it on died before the one that it had succeeded heard of that, and the latter goes on with what it has.
     Forgotten,
+    /// The server's program has failed, and there was no other.
+    Program,
     /// It began while an operator moved the service.
     Moved,
     /// No host speaks any longer.
@@ -372,6 +374,12 @@ impl World {
             self.speaker = index;
             self.took_over(index);
         }
+        let alone = index != self.speaker && speaks && !self.hosts[index].joined();
+        if alone && self.switched && !self.report.split {
+            // It has not heard of the operator's move, and serves on as one whose backup is lost.
+            self.report.split = true;
+            self.excuse_all(Excuse::Split);
+        }
         if !speaks && spoke {
             self.trace(|| format!("    {index}  steps down"));
             self.moved = self.now;
@@ -605,20 +613,24 @@ impl World {
             self.report.continued += u32::from(goes_on);
             self.goes_on[at] |= goes_on;
             let before = &self.hosts[other];
-            let excuse = match before.entry(port).map(|entry| &entry.side) {
-                Some(Side::Primary(connection)) => match connection.state() {
+            let stood = match before.entry(port).map(|entry| &entry.side) {
+                Some(Side::Primary(connection)) => Some(connection.state()),
+                _ => before.left.get(&port).copied(),
+            };
+            let excuse = match (stood, before.entry(port).map(|entry| &entry.side)) {
+                (Some(state), _) => match state {
                     primary::State::HalfOpen => Some(Excuse::HalfOpen),
                     primary::State::Opening if !goes_on => Some(Excuse::Opening),
                     _ if self.has_hole(index, port) => Some(Excuse::Hole),
                     primary::State::Opening => Some(Excuse::Opening),
                     primary::State::Protected | primary::State::Ended => None,
-                    // What the shadow lacked was not acknowledged before the backup had dropped it.
                     // An isolated host has said nothing since.
                     primary::State::Unprotected(Counter::UnprotectedBackupLost)
                         if goes_on && before.engine.state() == State::Isolated =>
                     {
                         None
                     }
+                    // What the shadow lacked was not acknowledged before the backup had dropped it.
                     primary::State::Unprotected(why)
                         if goes_on
                             && why != Counter::UnprotectedBackupLost
@@ -629,7 +641,7 @@ impl World {
                     primary::State::Unprotected(_) => Some(Excuse::Unprotected),
                 },
                 // It had gone on there through a takeover, and so without protection.
-                Some(Side::Shadow(_)) if !goes_on => Some(Excuse::Unprotected),
+                (None, Some(Side::Shadow(_))) if !goes_on => Some(Excuse::Unprotected),
                 _ => None,
             };
             let excuse = match excuse {
@@ -667,7 +679,22 @@ impl World {
         // What began while two hosts spoke has met both.
         let known = self.goes_on[at] && !self.guessed[at];
         let met_both = self.switched && !known && self.schedule.talks[at].start < self.moved;
-        self.excuses[at].or(met_both.then_some(Excuse::Moved))
+        let port = FIRST_PORT + at as u16;
+        let failed = self.hosts[0].failures.get(&port);
+        // Or the other was lost meanwhile, or too slow to be told from one that fails as well, or has failed where the client cannot tell.
+        let unclear = [
+            Counter::FarewellsSaid,
+            Counter::UnprotectedServerEnded,
+            Counter::UnprotectedServerHung,
+            Counter::UnprotectedBackupLost,
+        ];
+        let unclear = unclear
+            .iter()
+            .any(|counter| self.hosts[0].counter(*counter) > 0);
+        let alone = failed.is_some_and(|protected| !protected || unclear);
+        self.excuses[at]
+            .or(met_both.then_some(Excuse::Moved))
+            .or(alone.then_some(Excuse::Program))
     }
 
     fn excuse_all(&mut self, excuse: Excuse) {
@@ -766,7 +793,7 @@ impl World {
                     // Whoever serves has got everything too.
                     Some((End::Finished, heard)) => heard == talk.client_bytes(),
                     Some((End::Reset, _)) | None => true,
-                    Some((End::Aborted, _)) => may_reset,
+                    Some((End::Aborted, _)) => may_reset || talk.fails.is_some(),
                 },
                 Some(End::Aborted) => true,
                 // The server's socket may be gone before the client's program has looked, and a late repetition meets a reset, as in any TCP.

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two copies of the server's program: has one of them failed?
+//!
+//! Both get the same bytes and send the same. If one ends its stream and the other does not, or one sends and the other is silent, one of
+//! them is dead or hangs. What the client has heard decides nothing yet: the end of the primary's stream is kept from it until the shadow has come
+//! to the same, and if that lives on, the client never hears of it.
+
+use super::seq::SeqNumber;
+use super::time::Instant;
+use core::time::Duration;
+
+/// How the programs are watched.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Watch {
+    /// How long the end of the primary's stream waits for the same of the shadow, in ms; sysctl `fin_hold_ms`. 0: not at all.
+    pub hold_ms: u32,
+    /// After how long one program must have sent what the other has, in ms; sysctl `app_lag_ms`. 0: never.
+    pub lag_ms: u32,
+}
+
+impl Watch {
+    /// Not at all.
+    pub const OFF: Self = Self {
+        hold_ms: 0,
+        lag_ms: 0,
+    };
+
+    pub(super) fn hold(self) -> Option<Duration> {
+        (self.hold_ms > 0).then_some(Duration::from_millis(self.hold_ms.into()))
+    }
+
+    fn lag(self) -> Option<Duration> {
+        (self.lag_ms > 0).then_some(Duration::from_millis(self.lag_ms.into()))
+    }
+}
+
+/// What the primary's program has done, and the shadow's has not.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// It ended the connection.
+    Ended,
+    /// It sends nothing, and the shadow's does.
+    Hung,
+}
+
+/// The end of the server's stream.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub(super) enum Farewell {
+    /// It has not come; or there is nothing to wait for.
+    #[default]
+    None,
+    /// The shadow has come to it, and the primary should by then.
+    Owed(Instant),
+    /// The primary has come to it, and the client is not told yet.
+    Held(Held),
+    /// The client was told, whatever the shadow does.
+    Said,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Held {
+    since: Instant,
+    /// What follows the FIN; or the place of the reset.
+    pub(super) end: SeqNumber,
+    pub(super) reset: bool,
+    /// How often the shadow was asked since.
+    asked: u32,
+}
+
+/// How soon a shadow is asked again that has not come to the end; then after twice as long each time.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
+impl Held {
+    pub(super) fn new(end: SeqNumber, reset: bool, now: Instant) -> Self {
+        Self {
+            since: now,
+            end,
+            reset,
+            asked: 0,
+        }
+    }
+
+    /// By when the shadow should have come to it.
+    pub(super) fn until(&self, hold: Duration) -> Instant {
+        self.since.after(hold)
+    }
+
+    /// When to ask the shadow, or to judge it.
+    pub(super) fn poll_at(&self, hold: Duration) -> Instant {
+        let times = 2_u32.checked_shl(self.asked).unwrap_or(0).wrapping_sub(1);
+        let ask_at = self.since.after(ASK_AGAIN.saturating_mul(times));
+        ask_at.min(self.until(hold))
+    }
+
+    /// The shadow is asked.
+    pub(super) fn asks(self) -> Self {
+        Self {
+            asked: self.asked.saturating_add(1),
+            ..self
+        }
+    }
+
+    /// It was judged, and may be so again.
+    pub(super) fn again(self, now: Instant) -> Self {
+        Self {
+            since: now,
+            asked: u32::BITS,
+            ..self
+        }
+    }
+
+    /// Whether a shadow that has sent up to `shadow` has sent all that comes before the end, and so is no slower.
+    pub(super) fn is_level(&self, shadow: SeqNumber) -> bool {
+        shadow + u32::from(!self.reset) >= self.end
+    }
+
+    /// Whether a shadow that has sent up to `shadow`, and not a FIN at the same place, has sent more than the primary's program ever will.
+    pub(super) fn is_overtaken(&self, shadow: SeqNumber) -> bool {
+        match self.reset {
+            true => shadow > self.end,
+            false => shadow >= self.end,
+        }
+    }
+}
+
+/// How far the two programs are: the ends of what they have sent, of what the client has acknowledged of it, and of the windows, which open as a program reads.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Places {
+    pub(super) own: SeqNumber,
+    pub(super) heard: SeqNumber,
+    pub(super) shadow: SeqNumber,
+    pub(super) edge: SeqNumber,
+    pub(super) shadow_edge: SeqNumber,
+    /// Whether the client has filled the window here.
+    pub(super) full: bool,
+}
+
+/// What comes of a look at both programs.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Finding {
+    /// Ask the backup how far the shadow is.
+    Ask,
+    /// The program here hangs.
+    Hung,
+    /// The shadow's does.
+    ShadowHung,
+}
+
+/// Looks at both programs some time after one of them may have had something to say.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    next: Option<Instant>,
+    stage: Stage,
+    /// How far the program here was when the backup was asked.
+    own: SeqNumber,
+    edge: SeqNumber,
+    answered: bool,
+}
+
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+enum Stage {
+    #[default]
+    Ask,
+    Judge,
+    /// The shadow is behind; once more, as it may just be on its way.
+    JudgeShadow,
+}
+
+impl Pulse {
+    /// One of the programs may have something to say.
+    pub(super) fn stir(&mut self, watch: Watch, now: Instant) {
+        if self.next.is_none() {
+            self.next = watch.lag().map(|lag| now.after(lag));
+            self.stage = Stage::Ask;
+        }
+    }
+
+    /// The backup has told how far its shadow is.
+    pub(super) fn answer(&mut self) {
+        self.answered = true;
+    }
+
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        self.next
+    }
+
+    pub(super) fn poll(&mut self, at: Places, watch: Watch, now: Instant) -> Option<Finding> {
+        self.next.take_if(|next| now >= *next)?;
+        let half = watch.lag()?.checked_div(2).unwrap_or_default();
+        self.next = Some(now.after(half));
+        let waits = self.stage != Stage::Ask && !self.answered;
+        if self.stage == Stage::Ask || waits {
+            (self.own, self.edge) = (at.own, at.edge);
+            self.stage = Stage::Judge;
+            self.answered = false;
+            return Some(Finding::Ask);
+        }
+        // Whoever has something under way may wait for the client or the network.
+        let idle = at.own == self.own && at.heard == self.own;
+        let reads = at.edge != self.edge || !at.full;
+        if idle && at.shadow > self.own || !reads && at.shadow_edge > at.edge {
+            self.next = None;
+            return Some(Finding::Hung);
+        }
+        if at.heard >= self.own && at.shadow < self.own {
+            if self.stage == Stage::JudgeShadow {
+                self.next = None;
+                return Some(Finding::ShadowHung);
+            }
+            self.stage = Stage::JudgeShadow;
+            self.answered = false;
+            return Some(Finding::Ask);
+        }
+        self.next = None;
+        None
+    }
+}
