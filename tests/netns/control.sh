@@ -70,6 +70,14 @@ takes fence_command "/usr/local/sbin/fence-qemu 10.0.0.250 4401"
 takes fence_command ""
 for value in 0 600001 x -1 ""; do refused fence_timeout_ms "$value" "number"; done
 takes fence_timeout_ms 600000
+[ "$(primary cat /proc/sys/net/sttcp/app_failure)" = off ]; result $? "app_failure is off"
+for value in 1 Node connection ""; do refused app_failure "$value" "not a word"; done
+takes app_failure node
+takes app_failure off
+for value in 60001 x -1 ""; do refused fin_hold_ms "$value" "number"; done
+takes fin_hold_ms 0
+for value in 600001 x -1 ""; do refused app_lag_ms "$value" "number"; done
+takes app_lag_ms 600000
 for name in retain_kb retain_total_mb; do
     for value in 1048577 x -1 ""; do refused $name "$value" "number"; done
     takes $name 0

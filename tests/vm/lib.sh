@@ -29,6 +29,12 @@ boot_guest() {
     cp "$TRAFFIC" "$MODULE" "$(share "$1")/"
 }
 
+# The servers of a host.
+SERVERS="
+    redis-server --bind $VIP --protected-mode no --save '' --appendonly no >/tmp/redis.log 2>&1 &
+    /tmp/sttcp-traffic serve --listen $VIP:7000 >/tmp/serve.log 2>&1 &
+    until [[ \$(ss -Hltn src $VIP | wc -l) -eq 2 ]]; do sleep 0.1; done"
+
 # serve NAME ROLE: the service, and the node in this role.
 serve() {
     local number=1 other=2
@@ -39,10 +45,9 @@ serve() {
         ip address add $VIP/32 dev eth0
         ip maddress add $SERVICE_MAC dev eth0
         insmod sttcp.ko
-        redis-server --bind $VIP --protected-mode no --save '' --appendonly no >/tmp/redis.log 2>&1 &
-        /tmp/sttcp-traffic serve --listen $VIP:7000 >/tmp/serve.log 2>&1 &
-        until [[ \$(ss -Hltn src $VIP | wc -l) -eq 2 ]]; do sleep 0.1; done
+        $SERVERS
         cd /proc/sys/net/sttcp
+        echo ${APP_FAILURE:-off} >app_failure
         echo '$VIP:*' >service
         echo 10.0.0.$number:7077 >local
         echo 10.0.0.$other:7077 >peer
@@ -147,6 +152,11 @@ settled() {
     return 1
 }
 settle() { wait_until 30 settled; }
+
+# serve_again NAME: the module was unloaded there, and the servers live: it comes back as backup, with servers of its own.
+serve_again() {
+    on "$1" 'pkill -KILL redis-server; pkill -KILL sttcp-traffic; ip address flush dev eth0 to 10.0.0.100/32; true' && serve "$1" backup && in_step
+}
 
 # reboot: the dead guest, which is the silent one now, comes back and joins as backup.
 reboot() { boot_guest "$silent" && ready "$silent" && serve "$silent" backup && in_step; }
