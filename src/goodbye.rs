@@ -5,7 +5,7 @@
 use crate::engine::counters::Counter;
 use crate::engine::message::{HEADER_LEN, TAG_LEN};
 use crate::engine::node::Peer;
-use crate::engine::primary::Moves;
+use crate::engine::primary::Census;
 use crate::engine::program::Failure;
 use crate::engine::wire::Flow;
 use crate::node::{now, Node};
@@ -74,17 +74,12 @@ impl Node {
             return Err(Stays::NoBackup);
         }
         for _ in 0..patience {
-            let (mut never, mut later) = (0u32, 0u32);
+            let mut census = Census::default();
             self.table.retain(|entry| {
-                let moves = entry.side.moves();
-                never += u32::from(moves == Moves::Never);
-                later += u32::from(moves == Moves::Later);
+                census.count(entry.side.moves());
                 true
             });
-            if never > 0 && !force {
-                return Err(Stays::Unprotected(never));
-            }
-            if later == 0 {
+            if census.is_ready(force).map_err(Stays::Unprotected)? {
                 return Ok(());
             }
             clock::sleep_ms(1);

@@ -254,6 +254,33 @@ pub enum Moves {
     Never,
 }
 
+/// What a planned switchover does to all connections.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Census {
+    never: u32,
+    later: u32,
+}
+
+impl Census {
+    /// One connection more.
+    pub fn count(&mut self, moves: Moves) {
+        match moves {
+            Moves::Now => {}
+            Moves::Later => self.later = self.later.saturating_add(1),
+            Moves::Never => self.never = self.never.saturating_add(1),
+        }
+    }
+
+    /// Whether to hand over now, and not to count once more a little later. `Err` is how many connections would be reset, unless those are given up.
+    pub fn is_ready(&self, give_up: bool) -> Result<bool, u32> {
+        match self.never {
+            0 => Ok(self.later == 0),
+            _ if give_up => Ok(self.later == 0),
+            never => Err(never),
+        }
+    }
+}
+
 /// A connection of a protected service, seen from the primary.
 #[derive(Debug)]
 pub struct Connection {

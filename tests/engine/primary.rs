@@ -12,7 +12,8 @@ use sttcp::{
     message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES},
     node::Peer,
     primary::{
-        plain_handshake, Actions, Connection, Moves, Policy, Socket, State, Terms, STALL_TIMEOUT,
+        plain_handshake, Actions, Census, Connection, Moves, Policy, Socket, State, Terms,
+        STALL_TIMEOUT,
     },
     program::Watch,
     rewrite::{Blank, Rewrite, SackRewrite},
@@ -1297,6 +1298,37 @@ fn names_of_the_states() {
     assert_eq!(State::Ended.name(), "ended");
     let unprotected = State::Unprotected(Counter::UnprotectedMd5);
     assert_eq!(unprotected.name(), "unprotected");
+}
+
+#[test]
+fn switchover_weighs_all_connections() {
+    let census = |moves: &[Moves]| {
+        let mut census = Census::default();
+        moves.iter().for_each(|moves| census.count(*moves));
+        census
+    };
+    let none = census(&[]);
+    assert_eq!(
+        (none.is_ready(false), none.is_ready(true)),
+        (Ok(true), Ok(true))
+    );
+    let all = census(&[Moves::Now, Moves::Now]);
+    assert_eq!(all.is_ready(false), Ok(true));
+    let later = census(&[Moves::Now, Moves::Later]);
+    assert_eq!(
+        (later.is_ready(false), later.is_ready(true)),
+        (Ok(false), Ok(false))
+    );
+    let never = census(&[Moves::Never, Moves::Now, Moves::Never]);
+    assert_eq!(
+        (never.is_ready(false), never.is_ready(true)),
+        (Err(2), Ok(true))
+    );
+    let both = census(&[Moves::Never, Moves::Later]);
+    assert_eq!(
+        (both.is_ready(false), both.is_ready(true)),
+        (Err(1), Ok(false))
+    );
 }
 
 const EAGER: Terms = Terms {
