@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# One speaker, by lease (isolation=yield): the two hosts lose each other while both reach the clients. The primary is silent before its
+# One speaker, by lease (isolation=yield): ROUNDS times (6 unless told) the two hosts lose each other while both reach the clients. The primary is silent before its
 # backup speaks, sends no segment and claims no address from then on, and comes back as a backup when it hears the other. Then what an isolated
 # primary waits for: its backup, or an operator's word. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
+ROUNDS=${ROUNDS:-6}
 begin
 
 cat >"$WORK/listen.py" <<'PYTHON'
@@ -86,7 +87,7 @@ end_well() {
 
 for host in primary backup; do set_control $host isolation yield; done
 
-for round in 1 2 3 4 5 6; do
+for round in $(seq "$ROUNDS"); do
     text="partition $round, $speaker leads"
     version=$((round % 2 ? 4 : 6))
     streams $version && wait_until 10 all_protected
