@@ -136,6 +136,11 @@ impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
         }
         let object = Arc::as_ptr(&target).cast_mut().cast();
         work.target.store(object, Relaxed);
+        // To lockdep work is a lock that is held while it runs; in a softirq it is another one.
+        let class = match work.context {
+            Context::Softirq => kernel::static_lock_class!(),
+            Context::Process => kernel::static_lock_class!(),
+        };
         // SAFETY: Registered. The work was never initialised before, and `taken` makes us the only
         // one to do it; it stays at its address, as it is pinned. The name and the key are static.
         unsafe {
@@ -144,7 +149,7 @@ impl<H: Run<ID>, const ID: u64> Registration<H, ID> {
                 Some(run::<H, ID>),
                 false,
                 c"sttcp::work".as_char_ptr(),
-                kernel::static_lock_class!().as_ptr(),
+                class.as_ptr(),
             )
         };
         // INVARIANT: All is set.
