@@ -2,7 +2,7 @@
 
 //! The controls of a namespace: `net.sttcp.*`, and the node that they start and stop.
 
-use crate::engine::config::{self, Command, KeyBytes, Refusal, Services};
+use crate::engine::config::{self, Command, Ends, KeyBytes, Refusal, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::lease::Isolation;
@@ -93,12 +93,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(
-        net: Net,
-        settings: Settings,
-        local: SocketAddr,
-        counters: Arc<Counters>,
-    ) -> Result<Self> {
+    fn start(net: Net, settings: Settings, local: Ends, counters: Arc<Counters>) -> Result<Self> {
         let node = Node::new(net, settings, counters)?;
         let running = Self {
             _reboot: notifier::Registration::new(node.clone())?,
@@ -111,7 +106,7 @@ impl Running {
             _hand_over: work::Registration::new(node.clone())?,
             node,
         };
-        running.node.listen(local)?;
+        running.node.listen(&local)?;
         running.node.start();
         Ok(running)
     }
@@ -128,8 +123,8 @@ impl Drop for Running {
 
 struct Plan {
     services: Option<Services>,
-    local: Option<SocketAddr>,
-    peer: Option<SocketAddr>,
+    local: Option<Ends>,
+    peer: Option<Ends>,
     key: Option<KeyBytes>,
     interval_ms: u32,
     misses: u32,
@@ -186,6 +181,7 @@ enum Why {
     Permission,
     Incomplete(&'static str),
     Family,
+    Paths,
     LocalIsService,
     Start(Error),
     Stays(Stays),
@@ -225,11 +221,19 @@ impl Shared {
         let local = plan.local.ok_or(Why::Incomplete("local"))?;
         let peer = plan.peer.ok_or(Why::Incomplete("peer"))?;
         let key = plan.key.as_ref().ok_or(Why::Incomplete("key"))?;
-        if local.is_ipv4() != peer.is_ipv4() {
+        if local.count() != peer.count() {
+            return Err(Why::Paths);
+        }
+        if local
+            .iter()
+            .zip(peer.iter())
+            .any(|(local, peer)| local.is_ipv4() != peer.is_ipv4())
+        {
             return Err(Why::Family);
         }
         // A backup is silent for the service address, and so would be its heartbeats.
-        if services.has_address(&Endpoint::new(local.ip(), local.port()).addr) {
+        let is_service = |end: SocketAddr| services.has_address(&Endpoint::from(end).addr);
+        if local.iter().any(is_service) {
             return Err(Why::LocalIsService);
         }
         let settings = Settings {
@@ -281,12 +285,12 @@ impl Shared {
                 plan.services = Some(services);
             }
             LOCAL => {
-                let local = config::endpoint(text)?;
+                let local = text.parse()?;
                 stopped?;
                 plan.local = Some(local);
             }
             PEER => {
-                let peer = config::endpoint(text)?;
+                let peer = text.parse()?;
                 stopped?;
                 plan.peer = Some(peer);
             }
@@ -484,6 +488,9 @@ impl Control for Shared {
                 pr_err!("{name} refused: this node is neither a backup nor isolated\n")
             }
             Why::Incomplete(missing) => pr_err!("{name} refused: {missing} is not set\n"),
+            Why::Paths => {
+                pr_err!("{name} refused: local and peer name different numbers of addresses\n")
+            }
             Why::Family => pr_err!("{name} refused: local and peer are of different IP versions\n"),
             Why::LocalIsService => pr_err!("{name} refused: local must not be a service address\n"),
             Why::Stays(Stays::NoBackup) => {

@@ -23,7 +23,7 @@ impl Node {
         self.count(Counter::FencesBegun);
         pr_warn!(
             "primary {} silent for {} ms: fence_command is to switch it off\n",
-            Show(self.peer),
+            Show(self.end(0)),
             silence.as_millis()
         );
         self.helper.prepare();
@@ -36,7 +36,7 @@ impl Node {
         // The term of office that is to begin.
         let epoch = self.engine.lock().epoch().wrapping_add(1);
         fail::at(Site::Helper)?;
-        let peer = CString::try_from_fmt(fmt!("STTCP_PEER={}", Show(self.peer.ip())))?;
+        let peer = CString::try_from_fmt(fmt!("STTCP_PEER={}", Show(self.end(0).ip())))?;
         fail::at(Site::Helper)?;
         let epoch = CString::try_from_fmt(fmt!("STTCP_EPOCH={epoch}"))?;
         let environment: [&CStr; 4] = [

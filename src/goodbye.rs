@@ -5,6 +5,7 @@
 use crate::engine::counters::Counter;
 use crate::engine::message::{HEADER_LEN, TAG_LEN};
 use crate::engine::node::Peer;
+use crate::engine::paths::MAX_PATHS;
 use crate::engine::primary::Census;
 use crate::engine::program::Failure;
 use crate::engine::wire::Flow;
@@ -36,24 +37,28 @@ pub(crate) enum Stays {
 
 /// What a kernel that dies needs to have ready: it allocates nothing any more, and asks nobody for the way.
 pub(crate) struct LastWord {
-    frame: Option<Frame>,
-    link: Option<Link>,
+    /// One for each path.
+    frames: [Option<Frame>; MAX_PATHS],
+    links: [Option<Link>; MAX_PATHS],
 }
 
 impl LastWord {
     /// Process context.
     pub(crate) fn new() -> Result<Self> {
+        let frame = || Frame::new(HEADER_LEN + TAG_LEN);
         Ok(Self {
-            frame: Some(Frame::new(HEADER_LEN + TAG_LEN)?),
-            link: None,
+            frames: [Some(frame()?), Some(frame()?)],
+            links: [None, None],
         })
     }
 }
 
 impl Node {
     /// The peer's heartbeat came this way, and this way its answer gets there. Softirq.
-    pub(crate) fn note_way(&self, link: Option<Link>) {
-        self.last_word.lock().link = link;
+    pub(crate) fn note_way(&self, path: usize, link: Option<Link>) {
+        if let Some(place) = self.last_word.lock().links.get_mut(path) {
+            *place = link;
+        }
     }
 
     /// Hands over to the backup, and becomes one, as soon as no client has been told of more than that has. Nothing may be acknowledged ahead of it
@@ -111,11 +116,11 @@ impl Node {
         // What this host says from here on would be in its successor's way.
         self.set_speaks(false);
         self.set_peer_state(Peer::Absent);
-        self.send_goodbye(&goodbye);
+        self.send_farewell(&goodbye);
         self.count(Counter::Switchovers);
         pr_warn!(
             "{why}: backup {} takes over, silent for the service\n",
-            Show(self.peer)
+            Show(self.end(0))
         );
         self.leave_behind();
         true
@@ -127,11 +132,11 @@ impl Run<HAND_OVER> for Node {
         &self.hand_over
     }
 
-    /// Process context.
+    /// The server has failed here, or cannot be reached. Process context.
     fn run(&self) {
         // A client that was told of more than the backup has is reset, which is less than all of them lose here.
         let _ = self.settle(true, SETTLE_FAILED_MS);
-        self.hand_over("the server has failed");
+        self.hand_over("handing over");
     }
 }
 
@@ -152,8 +157,13 @@ impl Notify<Panic> for Node {
             self.last_word.try_lock(),
         );
         if let (Some(engine), Some(outbox), Some(last)) = &mut locks {
-            if let (Some(goodbye), Some(frame)) = (engine.last_word(now()), last.frame.take()) {
-                self.send_last(outbox.socket.as_ref(), &goodbye, frame, last.link);
+            if let Some(goodbye) = engine.last_word(now()) {
+                let LastWord { frames, links } = &mut **last;
+                for (path, (frame, link)) in frames.iter_mut().zip(links).enumerate() {
+                    if let Some(frame) = frame.take() {
+                        self.send_last(&outbox.sockets, path, &goodbye, frame, *link);
+                    }
+                }
             }
         }
         // Unlocking would run softirqs.

@@ -2,7 +2,7 @@
 
 //! A running node: the engine's state with the kernel's things around it.
 
-use crate::engine::config::{Command, Services};
+use crate::engine::config::{Command, Ends, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
 use crate::engine::emit::{emit, emit_header, MAX_PACKET};
@@ -27,9 +27,9 @@ use crate::sys::show::Show;
 use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
 use crate::sys::work::{Context, Run, Work};
-use crate::sys::{announce, clock, socket};
+use crate::sys::{announce, clock, netdev, socket};
 use crate::table::{Entry, Table};
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
@@ -79,7 +79,7 @@ pub(crate) const HOUSEKEEPING: u64 = 1;
 pub(crate) struct Node {
     pub(crate) net: Net,
     pub(crate) services: Services,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Ends,
     pub(crate) key: Key,
     pub(crate) counters: Arc<Counters>,
     pub(crate) table: Pin<KVBox<Table>>,
@@ -104,6 +104,8 @@ pub(crate) struct Node {
     unaware_until: Atomic<u64>,
     stopping: Atomic<bool>,
     tap: Atomic<u32>,
+    /// When a packet to the service came in last, in ns.
+    clients_at: Atomic<u64>,
     #[pin]
     pub(crate) last_word: BhLock<LastWord>,
     next_sweep: Atomic<u64>,
@@ -128,7 +130,7 @@ pub(crate) struct Settings {
     pub(crate) role: Role,
     pub(crate) epoch: u32,
     pub(crate) services: Services,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Ends,
     pub(crate) key: Key,
     pub(crate) timing: Timing,
     pub(crate) stall_ms: u32,
@@ -185,6 +187,7 @@ impl Node {
         fail::at(Site::Node)?;
         let mut engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         engine.set_eager(policy == Policy::Eager);
+        engine.set_paths(peer.count());
         safety.tell(&mut engine);
         let silent_from = engine.silent_from().map_or(u64::MAX, Instant::as_nanos);
         let last_word = LastWord::new()?;
@@ -209,6 +212,7 @@ impl Node {
                 unaware_until: Atomic::new(0),
                 stopping: Atomic::new(false),
                 tap: Atomic::new(0),
+                clients_at: Atomic::new(0),
                 last_word <- new_bh_lock!(last_word, "sttcp_last_word"),
                 next_sweep: Atomic::new(0),
                 heartbeat <- Timer::new(),
@@ -320,6 +324,16 @@ impl Node {
     /// The device that packets to the service came in by last; 0 if none did.
     pub(crate) fn tap(&self) -> u32 {
         self.tap.load(Relaxed)
+    }
+
+    /// A packet to the service came in. Softirq.
+    pub(crate) fn note_clients(&self) {
+        self.clients_at.store(now().as_nanos(), Relaxed);
+    }
+
+    /// When one did last. Any context.
+    pub(crate) fn clients_at(&self) -> Instant {
+        Instant::from_nanos(self.clients_at.load(Relaxed))
     }
 
     pub(crate) fn set_tap(&self, ifindex: u32) {
@@ -489,7 +503,7 @@ impl Node {
             (engine.state(), engine.epoch(), engine.peer())
         };
         self.set_peer_state(known);
-        let peer = Show(self.peer);
+        let peer = Show(self.end(0));
         match event {
             Event::Joined => {
                 pr_info!("peer {peer} joined: {}, epoch {epoch}\n", state.name());
@@ -515,6 +529,29 @@ impl Node {
                     "primary {peer} is heard again before it was switched off: {}\n",
                     state.name()
                 );
+            }
+            Event::PathLost(path) => {
+                self.count(Counter::PathsLost);
+                pr_warn!(
+                    "nothing comes from {} any more; the peer is heard by the other path\n",
+                    Show(self.end(path))
+                );
+            }
+            Event::PathBack(path) => pr_info!("{} is heard again\n", Show(self.end(path))),
+            Event::Unlinked => {
+                if self.hand_over.schedule() {
+                    self.count(Counter::CutOff);
+                    pr_warn!("the link to the clients is down, and the backup's is not\n");
+                }
+            }
+            Event::CutOff(silence) => {
+                if self.hand_over.schedule() {
+                    self.count(Counter::CutOff);
+                    pr_warn!(
+                        "the backup has heard clients for {} ms that are not heard here\n",
+                        silence.as_millis()
+                    );
+                }
             }
             Event::PrimaryFenced(silence) => {
                 self.count(Counter::PeerLost);
@@ -559,6 +596,12 @@ impl Node {
         }
     }
 
+    /// The peer's end of a path, for the log.
+    pub(crate) fn end(&self, path: usize) -> SocketAddr {
+        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        self.peer.get(path).unwrap_or(nowhere)
+    }
+
     /// Another host carries the connections. Their sockets here end: they would answer the clients, should this node speak again.
     pub(crate) fn leave_behind(&self) {
         let now = now();
@@ -582,7 +625,8 @@ impl Node {
     /// Sends the farewell, and resets the connections that live only by translation. Process context; hooks still run.
     pub(crate) fn leave(&self) {
         self.stopping.store(true, Relaxed);
-        self.send(Datagram::Leave, &[]);
+        let farewell = self.engine.lock().header(Datagram::Leave, now());
+        self.send_farewell(&farewell);
         let now = now();
         let mut resets = 0;
         self.table.retain(|entry| {
@@ -643,9 +687,14 @@ impl Fire<HEARTBEAT> for Node {
         if self.stopping.load(Relaxed) {
             return None;
         }
-        let poll = self.ask(|engine| engine.poll(now(), clock::random_u64()));
+        let linked = self.tap() == 0 || netdev::is_linked(self.net, self.tap());
+        let poll = self.ask(|engine| {
+            engine.set_linked(linked);
+            engine.heard_clients(self.clients_at());
+            engine.poll(now(), clock::random_u64())
+        });
         if poll.heartbeat {
-            self.send(Datagram::Heartbeat, &[]);
+            self.beat();
         }
         if poll.asleep {
             self.count(Counter::DetectorAsleep);

@@ -2,48 +2,59 @@
 
 //! The peer channel: datagrams out and in.
 
+use crate::engine::config::Ends;
 use crate::engine::counters::Counter;
 use crate::engine::message::{
     records, split_tag, BadMessage, Batch, Bytes, Gone, Header, Kind as Datagram, Open, Record,
     MAX_DATAGRAM,
 };
 use crate::engine::node::Role;
+use crate::engine::paths::MAX_PATHS;
 use crate::engine::side::{self, Opening};
 use crate::node::{now, Node};
 use crate::sys::clock;
 use crate::sys::udp::{Frame, Link, Receive, Socket};
+use core::mem;
 use core::net::SocketAddr;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// What waits to be sent, and the socket it goes through.
+/// The sockets of the paths.
+type Sockets = [Option<Socket<Node>>; MAX_PATHS];
+
+/// What waits to be sent, and the sockets it goes through.
 pub(crate) struct Outbox {
     batch: Batch,
-    pub(crate) socket: Option<Socket<Node>>,
+    /// One for each path.
+    pub(crate) sockets: Sockets,
 }
 
 impl Outbox {
     pub(crate) fn new() -> Self {
         Self {
             batch: Batch::new(),
-            socket: None,
+            sockets: [const { None }; MAX_PATHS],
         }
     }
 }
 
 impl Node {
     /// Opens the channel. Process context.
-    pub(crate) fn listen(self: &Arc<Self>, local: SocketAddr) -> Result {
-        let socket = Socket::bind(self.net, local, self.clone())?;
-        self.outbox.lock().socket = Some(socket);
+    pub(crate) fn listen(self: &Arc<Self>, local: &Ends) -> Result {
+        for (path, end) in local.iter().enumerate() {
+            let socket = Socket::bind(self.net, end, self.clone())?;
+            if let Some(place) = self.outbox.lock().sockets.get_mut(path) {
+                *place = Some(socket);
+            }
+        }
         Ok(())
     }
 
     /// Closes the channel. Process context.
     pub(crate) fn hang_up(&self) {
-        // Two statements: the socket is released when the lock is not held.
-        let socket = self.outbox.lock().socket.take();
-        drop(socket);
+        // Two statements: the sockets are released when the lock is not held.
+        let sockets = mem::take(&mut self.outbox.lock().sockets);
+        drop(sockets);
     }
 
     /// Adds a record to the outbox, which is sent first if it is full. Any context.
@@ -68,54 +79,75 @@ impl Node {
     }
 
     fn flush_locked(&self, outbox: &mut Outbox) {
-        self.send_locked(
-            outbox.socket.as_ref(),
-            Datagram::Records,
-            outbox.batch.as_bytes(),
-        );
+        self.send_locked(&outbox.sockets, Datagram::Records, outbox.batch.as_bytes());
         outbox.batch.clear();
     }
 
-    /// Sends one datagram. Any context.
+    /// Sends one datagram, by the best path. Any context.
     pub(crate) fn send(&self, kind: Datagram, body: &[u8]) {
         let outbox = self.outbox.lock();
-        self.send_locked(outbox.socket.as_ref(), kind, body);
+        self.send_locked(&outbox.sockets, kind, body);
     }
 
-    /// Sends the last word, in a session that is over on this side. Any context.
-    pub(crate) fn send_goodbye(&self, goodbye: &Header) {
+    /// Sends a heartbeat by each path. Any context.
+    pub(crate) fn beat(&self) {
         let outbox = self.outbox.lock();
-        self.send_header(outbox.socket.as_ref(), goodbye, &[]);
+        for path in 0..self.peer.count() {
+            let header = {
+                let mut engine = self.engine.lock();
+                engine.heard_clients(self.clients_at());
+                engine.header(Datagram::Heartbeat, now())
+            };
+            self.send_header(&outbox.sockets, path, &header, &[]);
+        }
     }
 
-    fn send_locked(&self, socket: Option<&Socket<Node>>, kind: Datagram, body: &[u8]) {
-        let header = self.engine.lock().header(kind, now());
-        self.send_header(socket, &header, body);
+    /// Sends a word that counts once, by each path. Any context.
+    pub(crate) fn send_farewell(&self, header: &Header) {
+        let outbox = self.outbox.lock();
+        for path in 0..self.peer.count() {
+            self.send_header(&outbox.sockets, path, header, &[]);
+        }
     }
 
-    fn send_header(&self, socket: Option<&Socket<Node>>, header: &Header, body: &[u8]) {
+    fn send_locked(&self, sockets: &Sockets, kind: Datagram, body: &[u8]) {
+        let (header, path) = {
+            let mut engine = self.engine.lock();
+            engine.heard_clients(self.clients_at());
+            (engine.header(kind, now()), engine.path())
+        };
+        self.send_header(sockets, path, &header, body);
+    }
+
+    fn send_header(&self, sockets: &Sockets, path: usize, header: &Header, body: &[u8]) {
         let (datagram, len) = self.seal(header, body);
         let datagram = datagram.get(..len).unwrap_or(&[]);
-        let sent = socket.map(|socket| socket.send_to(self.peer, datagram));
+        let socket = sockets.get(path).and_then(Option::as_ref);
+        let sent = socket
+            .zip(self.peer.get(path))
+            .map(|(socket, end)| socket.send_to(end, datagram));
         self.count(match sent {
             Some(Ok(())) => Counter::PeerSent,
             _ => Counter::PeerSendFailed,
         });
     }
 
-    /// Sends the last word of a kernel that dies.
+    /// Sends the last word of a kernel that dies, by one path.
     pub(crate) fn send_last(
         &self,
-        socket: Option<&Socket<Node>>,
+        sockets: &Sockets,
+        path: usize,
         goodbye: &Header,
         frame: Frame,
         link: Option<Link>,
     ) -> bool {
         let (datagram, len) = self.seal(goodbye, &[]);
         let datagram = datagram.get(..len).unwrap_or(&[]);
+        let socket = sockets.get(path).and_then(Option::as_ref);
         socket
+            .zip(self.peer.get(path))
             .zip(link)
-            .is_some_and(|(socket, link)| socket.send_last(self.peer, datagram, frame, &link))
+            .is_some_and(|((socket, end), link)| socket.send_last(end, datagram, frame, &link))
     }
 
     /// A datagram with its tag, and how long it is.
@@ -138,10 +170,8 @@ impl Node {
         &self,
         from: SocketAddr,
         datagram: &'a [u8],
-    ) -> Result<(Header, &'a [u8]), Counter> {
-        if from != self.peer {
-            return Err(Counter::PeerBadSource);
-        }
+    ) -> Result<(usize, Header, &'a [u8]), Counter> {
+        let path = self.peer.path_of(from).ok_or(Counter::PeerBadSource)?;
         let name = |bad| match bad {
             BadMessage::Length => Counter::PeerBadLength,
             BadMessage::Version => Counter::PeerBadVersion,
@@ -151,7 +181,8 @@ impl Node {
         if !self.key.verify(&[signed], tag) {
             return Err(Counter::PeerBadTag);
         }
-        Header::parse(datagram).map_err(name)
+        let (header, body) = Header::parse(datagram).map_err(name)?;
+        Ok((path, header, body))
     }
 
     /// Softirq.
@@ -247,17 +278,19 @@ impl Node {
 impl Receive for Node {
     /// A datagram came to our port. Softirq.
     fn received(&self, from: SocketAddr, payload: &[u8], link: Option<Link>) {
-        let (header, body) = match self.authentic(from, payload) {
+        let (path, header, body) = match self.authentic(from, payload) {
             Ok(parts) => parts,
             Err(counter) => return self.count(counter),
         };
         let (heard, owes_heartbeat) = self.ask(|engine| {
             let now = now();
             let heard = engine.heard(&header, clock::random_u64(), now);
+            let back = heard.is_ok().then(|| engine.heard_by(path, now)).flatten();
+            let heard = heard.map(|event| event.or(back));
             (heard, engine.owes_heartbeat(now))
         });
         if owes_heartbeat {
-            self.send(Datagram::Heartbeat, &[]);
+            self.beat();
         }
         match heard {
             Err(counter) => return self.count(counter),
@@ -281,7 +314,7 @@ impl Receive for Node {
                 Ok(bytes) if !self.speaks() => self.on_bytes(&bytes),
                 _ => self.count(Counter::PeerBadMessage),
             },
-            Datagram::Heartbeat => self.note_way(link),
+            Datagram::Heartbeat => self.note_way(path, link),
             Datagram::Leave | Datagram::Goodbye => {}
         }
     }

@@ -118,6 +118,7 @@ impl Node {
         if to_service {
             skb.set_pkt_host();
             self.set_tap(skb.ifindex());
+            self.note_clients();
             if !self.speaks() {
                 skb.untrack();
             }

@@ -167,6 +167,11 @@ unsigned int sttcp_dev_flags(const struct net_device *dev)
 	return READ_ONCE(dev->flags);
 }
 
+bool sttcp_dev_is_linked(const struct net_device *dev)
+{
+	return netif_running(dev) && netif_carrier_ok(dev);
+}
+
 unsigned int sttcp_dev_hard_header_len(const struct net_device *dev)
 {
 	return dev->hard_header_len;

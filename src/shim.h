@@ -54,6 +54,7 @@ void sttcp_neigh_release(struct neighbour *neigh);
 int sttcp_dev_hard_header(struct sk_buff *skb, struct net_device *dev);
 struct net_device *sttcp_next_net_device_rcu(struct net *net, struct net_device *dev);
 unsigned int sttcp_dev_flags(const struct net_device *dev);
+bool sttcp_dev_is_linked(const struct net_device *dev);
 unsigned int sttcp_dev_hard_header_len(const struct net_device *dev);
 const unsigned char *sttcp_dev_addr(const struct net_device *dev);
 bool sttcp_dev_has_ipv4(struct net *net, struct net_device *dev, __be32 addr);

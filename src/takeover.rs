@@ -3,7 +3,6 @@
 //! The takeover: the shadows speak, then the address is announced.
 
 use crate::engine::counters::Counter;
-use crate::engine::message::Kind as Datagram;
 use crate::engine::node::{Peer, Role};
 use crate::engine::side::Side;
 use crate::engine::wire::{Flow, Packet};
@@ -48,7 +47,7 @@ impl Node {
         self.set_speaks(true);
         self.set_peer_state(Peer::Absent);
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
-        self.send(Datagram::Heartbeat, &[]);
+        self.beat();
         self.table.retain(|entry| {
             let flow = entry.flow;
             let actions = entry

@@ -2,6 +2,7 @@
 
 //! What an operator may write into a control, and why it is refused.
 
+use super::paths::MAX_PATHS;
 use super::wire::Endpoint;
 use core::ffi::CStr;
 use core::fmt;
@@ -48,6 +49,10 @@ pub enum Refusal {
     OutOfRange,
     /// Not one of the control's words.
     UnknownWord,
+    /// More than two ends of the peer channel.
+    TooManyEnds,
+    /// The same end twice.
+    RepeatedEnd,
     /// Not an absolute path with arguments.
     NotACommand,
     /// A command of more than [`MAX_COMMAND`] bytes or [`MAX_WORDS`] words.
@@ -70,6 +75,8 @@ impl fmt::Display for Refusal {
             Refusal::NotANumber => "not a decimal number",
             Refusal::OutOfRange => "the number is outside the control's range",
             Refusal::UnknownWord => "not a word that this control knows",
+            Refusal::TooManyEnds => "more than two addresses",
+            Refusal::RepeatedEnd => "an address and port are named twice",
             Refusal::NotACommand => "not an absolute path, and arguments with blanks between them",
             Refusal::LongCommand => "more than 255 bytes or 16 words",
         })
@@ -212,7 +219,7 @@ fn usable(addr: IpAddr) -> Result<Ipv6Addr, Refusal> {
     })
 }
 
-/// Reads one end of the peer channel.
+/// Reads one end of a path of the peer channel.
 pub fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
     let addr: SocketAddr = text.parse().map_err(|_| Refusal::NotAnEndpoint)?;
     usable(addr.ip())?;
@@ -220,6 +227,58 @@ pub fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
         return Err(Refusal::ZeroPort);
     }
     Ok(addr)
+}
+
+/// One host's ends of the paths to the other, one or two.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Ends([Option<SocketAddr>; MAX_PATHS]);
+
+impl Ends {
+    /// The ends in the order they were named.
+    pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.0.iter().copied().flatten()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// The end of this path.
+    pub fn get(&self, path: usize) -> Option<SocketAddr> {
+        self.0.get(path).copied().flatten()
+    }
+
+    /// The path that has this end.
+    pub fn path_of(&self, end: SocketAddr) -> Option<usize> {
+        self.iter().position(|it| it == end)
+    }
+}
+
+impl FromStr for Ends {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        let mut ends = Self([None; MAX_PATHS]);
+        for (at, part) in text.split(',').enumerate() {
+            let end = endpoint(part.trim())?;
+            if ends.path_of(end).is_some() {
+                return Err(Refusal::RepeatedEnd);
+            }
+            *ends.0.get_mut(at).ok_or(Refusal::TooManyEnds)? = Some(end);
+        }
+        Ok(ends)
+    }
+}
+
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, end) in self.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            write!(f, "{comma}{end}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Reads a decimal number from `min` to `max`.

@@ -203,6 +203,10 @@ counters! {
     DetectorAsleep => "detector_asleep",
     /// Times the peer fell silent.
     PeerLost => "peer_lost",
+    /// Times nothing came by one path from the peer, which was heard by another.
+    PathsLost => "paths_lost",
+    /// Times this host handed over because its link to the clients was down, or its backup heard clients that it did not hear (primary).
+    CutOff => "cut_off",
     /// The primary has missed this host, goes on alone and says so.
     PeerAlone => "peer_alone",
     /// Datagrams sent to the peer.

@@ -10,7 +10,7 @@
 //! | 0 | 1 | version, [`VERSION`] |
 //! | 1 | 1 | type, [`Kind`] |
 //! | 2 | 1 | role of the sender, [`Role`] |
-//! | 3 | 1 | flags: 1, the sender may acknowledge client bytes that the receiver lacks; 2, it has joined the receiver; 4, it speaks by lease |
+//! | 3 | 1 | flags: 1, the sender may acknowledge client bytes that the receiver lacks; 2, it has joined the receiver; 4, it speaks by lease; 8, its link to the clients is down |
 //! | 4 | 4 | epoch of the sender |
 //! | 8 | 8 | session of the sender |
 //! | 16 | 8 | session of the receiver as the sender knows it, or 0 |
@@ -18,6 +18,7 @@
 //! | 32 | 8 | when it was sent, in ns since the sender's node began |
 //! | 40 | 8 | the latest such time of the receiver, in its session, that the sender has heard of; or 0 |
 //! | 48 | 4 | the silence of the receiver that the sender bears, in us |
+//! | 52 | 4 | for how long nothing has come in for the service at the sender, in us |
 //!
 //! The body of [`Kind::Records`] is a row of records, each a type byte and that type's fields. That of [`Kind::Bytes`] is a connection's name
 //! (8 bytes), a sequence number (4), flags (1), and a client's bytes from there on. The other bodies are empty.
@@ -33,7 +34,7 @@ use core::time::Duration;
 /// The version of the protocol.
 pub const VERSION: u8 = 2;
 /// Bytes of a datagram's header.
-pub const HEADER_LEN: usize = 52;
+pub const HEADER_LEN: usize = 56;
 /// Bytes of a datagram's tag.
 pub const TAG_LEN: usize = 32;
 /// Bytes of the longest datagram: below the smallest IPv6 path MTU with its headers (RFC 8200, section 5).
@@ -76,6 +77,8 @@ pub struct Header {
     pub joined: bool,
     /// Whether its sender speaks by [lease](super::lease): a heartbeat is to be answered at once.
     pub leased: bool,
+    /// Whether its sender's link to the clients is down.
+    pub unlinked: bool,
     /// The epoch of its sender.
     pub epoch: u32,
     /// The session of its sender.
@@ -90,6 +93,8 @@ pub struct Header {
     pub echo: u64,
     /// The silence of the receiver that the sender bears.
     pub patience: Duration,
+    /// For how long nothing has come in for the service at its sender.
+    pub deaf: Duration,
 }
 
 /// Why bytes are not a message.
@@ -106,6 +111,7 @@ pub enum BadMessage {
 const EAGER: u8 = 1;
 const JOINED: u8 = 2;
 const LEASED: u8 = 4;
+const UNLINKED: u8 = 8;
 
 impl Header {
     /// Writes the header.
@@ -127,12 +133,13 @@ impl Header {
             (self.eager, EAGER),
             (self.joined, JOINED),
             (self.leased, LEASED),
+            (self.unlinked, UNLINKED),
         ];
         let flags = flags
             .iter()
             .fold(0, |flags, (set, flag)| flags | if *set { *flag } else { 0 });
-        // The longest that the field can say is less than what was asked for, and so is a lease of it.
-        let patience = u32::try_from(self.patience.as_micros()).unwrap_or(u32::MAX);
+        // The longest that a field can say is less than what was asked for, and so is a lease of it.
+        let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
         out.put(&[VERSION, kind, role, flags]);
         out.put(&self.epoch.to_be_bytes());
         out.put(&self.session.to_be_bytes());
@@ -140,7 +147,8 @@ impl Header {
         out.put(&self.sequence.to_be_bytes());
         out.put(&self.sent.to_be_bytes());
         out.put(&self.echo.to_be_bytes());
-        out.put(&patience.to_be_bytes());
+        out.put(&micros(self.patience).to_be_bytes());
+        out.put(&micros(self.deaf).to_be_bytes());
         bytes
     }
 
@@ -169,6 +177,7 @@ impl Header {
             eager: flags & EAGER != 0,
             joined: flags & JOINED != 0,
             leased: flags & LEASED != 0,
+            unlinked: flags & UNLINKED != 0,
             epoch: reader.u32().ok_or(BadMessage::Length)?,
             session: reader.u64().ok_or(BadMessage::Length)?,
             peer_session: reader.u64().ok_or(BadMessage::Length)?,
@@ -176,6 +185,7 @@ impl Header {
             sent: reader.u64().ok_or(BadMessage::Length)?,
             echo: reader.u64().ok_or(BadMessage::Length)?,
             patience: Duration::from_micros(reader.u32().ok_or(BadMessage::Length)?.into()),
+            deaf: Duration::from_micros(reader.u32().ok_or(BadMessage::Length)?.into()),
         };
         Ok((header, reader.rest))
     }

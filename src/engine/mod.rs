@@ -33,6 +33,7 @@ pub mod emit;
 pub mod lease;
 pub mod message;
 pub mod node;
+pub mod paths;
 pub mod plant;
 pub mod primary;
 pub mod program;

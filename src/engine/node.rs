@@ -13,6 +13,7 @@ use super::counters::Counter;
 use super::detector::{Detector, Suspicion, Timing};
 use super::lease::{self, Isolation};
 use super::message::{Header, Kind};
+use super::paths::{Hearing, Paths};
 use super::plant::{planted, Plant};
 use super::time::{earliest, Instant};
 use core::time::Duration;
@@ -100,6 +101,14 @@ pub enum Event {
     PrimaryFenced(Duration),
     /// A backup's primary is heard again, before it was switched off.
     PrimaryBack,
+    /// Nothing comes by this path any more, and the peer is heard by another.
+    PathLost(usize),
+    /// Something comes by this path again.
+    PathBack(usize),
+    /// For so long this primary has not heard the clients that its backup hears: hand over.
+    CutOff(Duration),
+    /// This primary's link to the clients is down, and its backup's is not: hand over.
+    Unlinked,
     /// A backup's primary, last heard so long ago, said that it is going down: take over.
     PrimaryGoes(Duration),
     /// The peer stopped by order: a primary goes on alone, a backup drops its shadows and waits.
@@ -191,6 +200,10 @@ pub struct Node {
     peer: PeerSession,
     past: [u64; REMEMBERED],
     detector: Detector,
+    paths: Paths,
+    hearing: Hearing,
+    unlinked: bool,
+    peer_unlinked: bool,
     joined: bool,
     taking_over: bool,
     eager: bool,
@@ -221,6 +234,10 @@ impl Node {
             peer: PeerSession::default(),
             past: [0; REMEMBERED],
             detector: Detector::default(),
+            paths: Paths::new(1),
+            hearing: Hearing::new(now),
+            unlinked: false,
+            peer_unlinked: false,
             joined: false,
             taking_over: false,
             eager: false,
@@ -289,6 +306,32 @@ impl Node {
         self.next_heartbeat = now;
     }
 
+    /// How many paths lead to the peer.
+    pub fn set_paths(&mut self, count: usize) {
+        self.paths = Paths::new(count);
+    }
+
+    /// By which path records go.
+    pub fn path(&self) -> usize {
+        self.paths.best()
+    }
+
+    /// The peer's datagram that was heard last came by this path.
+    pub fn heard_by(&mut self, path: usize, now: Instant) -> Option<Event> {
+        let back = self.joined && self.paths.heard(path, now);
+        back.then_some(Event::PathBack(path))
+    }
+
+    /// Something for the service came in at `at`. Said before [`Node::poll`] and [`Node::header`].
+    pub fn heard_clients(&mut self, at: Instant) {
+        self.hearing.heard(at);
+    }
+
+    /// Whether the link to the clients is up. Said before [`Node::poll`].
+    pub fn set_linked(&mut self, linked: bool) {
+        self.unlinked = !linked;
+    }
+
     /// Changes what this node does as a primary that has lost its backup. One that is silent for that goes on if it may serve.
     pub fn set_isolation(&mut self, isolation: Isolation) {
         self.isolation = isolation;
@@ -346,6 +389,7 @@ impl Node {
             eager: self.eager,
             joined: self.joined,
             leased: self.role == Role::Primary && self.isolation == Isolation::Yield,
+            unlinked: self.unlinked,
             epoch: self.epoch,
             session: self.session,
             peer_session: self.peer.id,
@@ -353,6 +397,7 @@ impl Node {
             sent: now.since(self.started).as_nanos() as u64,
             echo: self.peer.sent,
             patience: self.timing.timeout(),
+            deaf: self.hearing.deaf(now),
         }
     }
 
@@ -453,6 +498,7 @@ impl Node {
         self.peer.sent = self.peer.sent.max(header.sent);
         if !self.joined {
             self.joined_at = now;
+            self.hearing.reset(now);
         }
         let echo = match self.started.after(Duration::from_nanos(header.echo)) {
             _ if planted(Plant::Renewal) => now,
@@ -461,6 +507,8 @@ impl Node {
         if newest {
             // The peer takes itself for a backup not before it hears from here that it is one.
             self.lease = lease::end(echo.max(self.joined_at), header.patience);
+            self.hearing.peer_says(header.deaf, now);
+            self.peer_unlinked = header.unlinked;
         }
         if self.hastened.is_some_and(|at| echo > at) {
             self.hastened = None;
@@ -512,6 +560,7 @@ impl Node {
         self.peer.bound = false;
         self.unaware_until = None;
         self.detector.forget();
+        self.paths.forget();
         self.fence = None;
         self.joined = false;
     }
@@ -541,7 +590,9 @@ impl Node {
                 }
                 Role::Backup => Some(self.succeed(heard, fresh_session, now)),
             },
-            _ => self.poll_fence(fresh_session, now),
+            _ => self
+                .poll_fence(fresh_session, now)
+                .or_else(|| self.poll_paths(now)),
         };
         let heartbeat = now >= self.next_heartbeat;
         if heartbeat {
@@ -575,6 +626,24 @@ impl Node {
             heard: false,
         });
         Event::Fence(silence)
+    }
+
+    fn poll_paths(&mut self, now: Instant) -> Option<Event> {
+        if !self.joined {
+            return None;
+        }
+        let patience = self.detector.patience(&self.timing);
+        if let Some(path) = self.paths.poll(self.joined_at, patience, now) {
+            return Some(Event::PathLost(path));
+        }
+        // By a single path that is the service's own, or fails with it, the backup finds it out by itself.
+        if self.role == Role::Backup || self.paths.count() < 2 {
+            return None;
+        }
+        if self.unlinked && !self.peer_unlinked {
+            return Some(Event::Unlinked);
+        }
+        self.hearing.cut_off(patience, now).map(Event::CutOff)
     }
 
     fn poll_fence(&mut self, fresh_session: u64, now: Instant) -> Option<Event> {

@@ -20,7 +20,7 @@ pub(crate) mod fail;
 pub(crate) mod helper;
 pub(crate) mod hmac;
 pub(crate) mod net;
-mod netdev;
+pub(crate) mod netdev;
 pub(crate) mod netfilter;
 pub(crate) mod notifier;
 pub(crate) mod pernet;

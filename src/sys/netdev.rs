@@ -58,6 +58,12 @@ impl<'rcu> Device<'rcu> {
         self.flags() & bindings::IFF_UP != 0
     }
 
+    /// Whether it is up and has a carrier: a cable, and something at its other end.
+    fn is_linked(self) -> bool {
+        // SAFETY: Under RCU. The device is there, by the type invariant.
+        unsafe { bindings::sttcp_dev_is_linked(self.as_ptr()) }
+    }
+
     /// Whether addresses are resolved on it, by ARP or neighbour discovery.
     pub(super) fn resolves(self) -> bool {
         self.flags() & (bindings::IFF_LOOPBACK | bindings::IFF_NOARP) == 0
@@ -113,4 +119,10 @@ impl<'rcu> Device<'rcu> {
         unsafe { bindings::sttcp_tx_unlock(self.as_ptr()) };
         taken
     }
+}
+
+/// Whether the device with this index is there, up, and has a carrier. Any context.
+pub(crate) fn is_linked(net: Net, ifindex: u32) -> bool {
+    let rcu = rcu::read_lock();
+    Device::by_index(net, ifindex, &rcu).is_some_and(Device::is_linked)
 }

@@ -7,8 +7,8 @@ mod common;
 use proptest::{collection::vec, prelude::*};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use sttcp::config::{
-    endpoint, number, Command, KeyBytes, Refusal, Services, MAX_COMMAND, MAX_KEY, MAX_SERVICES,
-    MAX_WORDS, MIN_KEY,
+    endpoint, number, Command, Ends, KeyBytes, Refusal, Services, MAX_COMMAND, MAX_KEY,
+    MAX_SERVICES, MAX_WORDS, MIN_KEY,
 };
 
 fn services(text: &str) -> Result<Services, Refusal> {
@@ -327,4 +327,25 @@ fn longest_command() {
     assert_eq!(Command::parse(&most).unwrap().to_string(), most);
     let more = format!("{most} y");
     assert_eq!(Command::parse(&more), Err(Refusal::LongCommand));
+}
+
+#[test]
+fn ends_of_one_path_or_two() {
+    let one: Ends = "10.0.0.1:7077".parse().unwrap();
+    assert_eq!((one.count(), one.get(1)), (1, None));
+    let two: Ends = "10.0.0.1:7077, [fd00::1]:7078".parse().unwrap();
+    assert_eq!(two.to_string(), "10.0.0.1:7077,[fd00::1]:7078");
+    assert_eq!(two.count(), 2);
+    let second = two.get(1).unwrap();
+    assert_eq!(two.path_of(second), Some(1));
+    assert_eq!(one.path_of(second), None);
+    for (text, why) in [
+        ("", Refusal::NotAnEndpoint),
+        ("10.0.0.1:7077,", Refusal::NotAnEndpoint),
+        ("10.0.0.1:7077,10.0.0.1:7077", Refusal::RepeatedEnd),
+        ("10.0.0.1:1,10.0.0.1:2,10.0.0.1:3", Refusal::TooManyEnds),
+        ("10.0.0.1:7077,224.0.0.1:7077", Refusal::UnusableAddress),
+    ] {
+        assert_eq!(text.parse::<Ends>(), Err(why), "{text:?}");
+    }
 }

@@ -27,6 +27,7 @@ const HEADER: Header = Header {
     eager: true,
     joined: true,
     leased: true,
+    unlinked: true,
     epoch: 0x0102_0304,
     session: 0x1112_1314_1516_1718,
     peer_session: 0x2122_2324_2526_2728,
@@ -34,6 +35,7 @@ const HEADER: Header = Header {
     sent: 0x4142_4344_4546_4748,
     echo: 0x5152_5354_5556_5758,
     patience: Duration::from_micros(0x6162_6364),
+    deaf: Duration::from_micros(0x7172_7374),
 };
 
 fn datagram(header: &Header, body: &[u8]) -> Vec<u8> {
@@ -54,7 +56,7 @@ fn header_byte_for_byte() {
     assert_eq!(
         HEADER.emit()[..],
         [
-            &[VERSION, 1, 2, 7][..],
+            &[VERSION, 1, 2, 15][..],
             &[1, 2, 3, 4],
             &[0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18],
             &[0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28],
@@ -62,20 +64,23 @@ fn header_byte_for_byte() {
             &[0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48],
             &[0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58],
             &[0x61, 0x62, 0x63, 0x64],
+            &[0x71, 0x72, 0x73, 0x74],
         ]
         .concat()
     );
 }
 
 #[test]
-fn patience_beyond_the_field() {
+fn times_beyond_their_fields() {
     let header = Header {
         patience: Duration::from_secs(6000),
+        deaf: Duration::from_secs(7000),
         ..HEADER
     };
     let datagram = datagram(&header, &[]);
-    let patience = Header::parse(&datagram).unwrap().0.patience;
-    assert_eq!(patience, Duration::from_micros(u32::MAX.into()));
+    let header = Header::parse(&datagram).unwrap().0;
+    let longest = Duration::from_micros(u32::MAX.into());
+    assert_eq!((header.patience, header.deaf), (longest, longest));
 }
 
 #[test]
@@ -355,21 +360,25 @@ fn header() -> impl Strategy<Value = Header> {
         Just(Kind::Bytes)
     ];
     let role = prop_oneof![Just(Role::Primary), Just(Role::Backup)];
-    type Fields = ([bool; 3], u32, [u64; 5], u32);
+    type Fields = ([bool; 4], u32, [u64; 5], [u32; 2]);
     (kind, role, any::<Fields>()).prop_map(
-        |(kind, role, ([eager, joined, leased], epoch, numbers, patience))| Header {
-            kind,
-            role,
-            eager,
-            joined,
-            leased,
-            epoch,
-            session: numbers[0],
-            peer_session: numbers[1],
-            sequence: numbers[2],
-            sent: numbers[3],
-            echo: numbers[4],
-            patience: Duration::from_micros(patience.into()),
+        |(kind, role, ([eager, joined, leased, unlinked], epoch, numbers, [patience, deaf]))| {
+            Header {
+                kind,
+                role,
+                eager,
+                joined,
+                leased,
+                unlinked,
+                epoch,
+                session: numbers[0],
+                peer_session: numbers[1],
+                sequence: numbers[2],
+                sent: numbers[3],
+                echo: numbers[4],
+                patience: Duration::from_micros(patience.into()),
+                deaf: Duration::from_micros(deaf.into()),
+            }
         },
     )
 }

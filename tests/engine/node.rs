@@ -57,6 +57,7 @@ fn from_backup(sequence: u64) -> Header {
         eager: false,
         joined: true,
         leased: false,
+        unlinked: false,
         epoch: 1,
         session: B1,
         peer_session: P1,
@@ -64,6 +65,7 @@ fn from_backup(sequence: u64) -> Header {
         sent: 0,
         echo: 0,
         patience: TIMING.timeout(),
+        deaf: Duration::ZERO,
     }
 }
 
@@ -111,6 +113,7 @@ fn headers_are_numbered_from_one() {
             eager: false,
             joined: false,
             leased: false,
+            unlinked: false,
             epoch: 1,
             session: P1,
             peer_session: 0,
@@ -118,6 +121,7 @@ fn headers_are_numbered_from_one() {
             sent: 0,
             echo: 0,
             patience: Duration::from_millis(30),
+            deaf: Duration::ZERO,
         }
     );
     beat(&mut p, &mut b, ms(0)).unwrap();
@@ -709,6 +713,7 @@ proptest! {
                 eager: false,
                 joined: true,
                 leased: false,
+        unlinked: false,
                 epoch,
                 session: from,
                 peer_session: to,
@@ -716,6 +721,7 @@ proptest! {
                 sent: 0,
                 echo: 0,
                 patience: Duration::ZERO,
+                deaf: Duration::ZERO,
             };
             let before = (node.role(), node.epoch());
             let was_joined = node.peer() == Peer::Joined;

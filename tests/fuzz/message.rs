@@ -149,6 +149,7 @@ fuzz_target!(|input: Input<'_>| match input {
             eager,
             joined,
             leased: !joined,
+            unlinked: primary,
             epoch,
             session,
             peer_session,
@@ -156,6 +157,7 @@ fuzz_target!(|input: Input<'_>| match input {
             sent: session.rotate_left(7),
             echo: peer_session.rotate_left(9),
             patience: Duration::from_micros(epoch.rotate_left(5).into()),
+            deaf: Duration::from_micros(epoch.rotate_left(11).into()),
         };
         let list: Vec<Record> = records.iter().map(|(id, said)| said.record(*id)).collect();
         say(&header, &list);

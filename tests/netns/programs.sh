@@ -87,7 +87,7 @@ fails_here() {
     result $? "$text: the other host serves, this one is the backup"
     move_on && end_well
     result $? "$text: the streams go on, no client was told"
-    [ "$(counter "$old" "$3")" -gt "$before" ] && dmesg | grep -q 'sttcp: the server has failed: backup .* takes over'
+    [ "$(counter "$old" "$3")" -gt "$before" ] && dmesg | grep -q 'sttcp: handing over: backup .* takes over'
     result $? "$text: $3, and a line in the log"
     echo "# longest pauses: echo $(gap echo) ms, download $(gap get) ms, upload $(gap put) ms"
     # The program is started again; what comes from now on is protected.

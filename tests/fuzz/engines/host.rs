@@ -339,6 +339,8 @@ impl Host {
             | Event::PrimaryFenced(silence) => self.take_over(silence),
             // Nothing is switched off here.
             Event::Fence(_) | Event::FenceOverdue | Event::PrimaryBack => {}
+            // There is one path.
+            Event::PathLost(_) | Event::PathBack(_) | Event::CutOff(_) | Event::Unlinked => {}
             Event::SteppedDown => {
                 self.speaks = false;
                 self.stepped_down = true;

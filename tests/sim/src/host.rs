@@ -44,8 +44,8 @@ const MAX_PENDING: usize = 128;
 pub enum Out {
     /// To the client.
     Client { packet: Vec<u8>, gate: Gate },
-    /// To the other host.
-    Peer(Vec<u8>),
+    /// To the other host, by this path.
+    Peer(usize, Vec<u8>),
 }
 
 /// Whether the backup must have what a segment acknowledges.
@@ -169,6 +169,8 @@ pub struct Host {
     pub fence: Option<Fencing>,
     /// Whether a program here has failed, and the other host's has not.
     failed: bool,
+    /// When a client's segment came in last.
+    clients_at: Instant,
     /// Where its connections stood when it handed over, by the client's port.
     pub left: BTreeMap<u16, primary::State>,
     /// Programs that have failed, by the client's port, and whether the backup could have taken their place.
@@ -237,6 +239,7 @@ impl Host {
         };
         let mut engine = Node::new(role, 1, timing, rng.next(), at(now));
         engine.set_eager(schedule.terms.policy == Policy::Eager);
+        engine.set_paths(schedule.paths);
         match schedule.safety {
             Safety::None => {}
             Safety::Yield => engine.set_isolation(Isolation::Yield),
@@ -258,6 +261,7 @@ impl Host {
             notes: vec![],
             fence: None,
             failed: false,
+            clients_at: at(0),
             left: BTreeMap::new(),
             failures: BTreeMap::new(),
             schedule: schedule.clone(),
@@ -390,6 +394,7 @@ impl Host {
 
     /// A client's segment came in by the network.
     pub fn receive(&mut self, packet: Vec<u8>) {
+        self.clients_at = self.instant();
         self.backlog.push_back(packet);
         self.settle();
     }
@@ -817,9 +822,10 @@ impl Host {
 
     fn fire_heartbeat(&mut self) {
         let fresh = self.rng.next();
+        self.engine.heard_clients(self.clients_at);
         let poll = self.engine.poll(self.instant(), fresh);
         if poll.heartbeat {
-            self.send(Datagram::Heartbeat, &[]);
+            self.beat();
         }
         if poll.asleep && self.schedule.pause.is_none() {
             self.fail("the detector says that it slept".into());
@@ -868,7 +874,12 @@ impl Host {
                 self.fence = Some(Fencing::Begin);
             }
             Event::FenceOverdue => self.fence = Some(Fencing::Stop),
-            Event::PrimaryBack => {}
+            Event::PrimaryBack | Event::PathBack(_) => {}
+            Event::PathLost(_) => self.count(Counter::PathsLost),
+            Event::CutOff(_) | Event::Unlinked => {
+                self.count(Counter::CutOff);
+                self.failed = true;
+            }
             Event::PrimaryFenced(silence) => {
                 self.count(Counter::TakeoversFenced);
                 self.take_over(silence);
@@ -907,7 +918,7 @@ impl Host {
         self.count(Counter::Switchovers);
         self.speaks = false;
         self.peer = Peer::Absent;
-        self.send_header(&goodbye, &[]);
+        self.send_farewell(&goodbye);
         for entry in &self.table {
             if let Side::Primary(connection) = &entry.side {
                 self.left.insert(entry.flow.client.port, connection.state());
@@ -939,7 +950,7 @@ impl Host {
     pub fn say_goodbye(&mut self) {
         if let Some(goodbye) = self.engine.last_word(self.instant()) {
             self.note(|| "says goodbye".into());
-            self.send_header(&goodbye, &[]);
+            self.send_farewell(&goodbye);
         }
     }
 
@@ -949,7 +960,7 @@ impl Host {
         for facts in self.facts.values_mut() {
             facts.moved_at = self.now;
         }
-        self.send(Datagram::Heartbeat, &[]);
+        self.beat();
         let before = self.engine.predecessor(silence);
         self.retain(|host, entry| {
             let name = host.name(&entry.flow);
@@ -993,27 +1004,47 @@ impl Host {
     }
 
     fn send(&mut self, kind: Datagram, body: &[u8]) {
+        self.engine.heard_clients(self.clients_at);
         let header = self.engine.header(kind, self.instant());
-        self.send_header(&header, body);
+        self.send_header(self.engine.path(), &header, body);
     }
 
-    fn send_header(&mut self, header: &Header, body: &[u8]) {
+    fn beat(&mut self) {
+        for path in 0..self.schedule.paths {
+            self.engine.heard_clients(self.clients_at);
+            let header = self.engine.header(Datagram::Heartbeat, self.instant());
+            self.send_header(path, &header, &[]);
+        }
+    }
+
+    /// By each path, and heard but once.
+    fn send_farewell(&mut self, header: &Header) {
+        for path in 0..self.schedule.paths {
+            self.send_header(path, header, &[]);
+        }
+    }
+
+    fn send_header(&mut self, path: usize, header: &Header, body: &[u8]) {
         self.count(Counter::PeerSent);
-        self.out.push(Out::Peer(
-            [&header.emit()[..], body, &[0; TAG_LEN]].concat(),
-        ));
+        let datagram = [&header.emit()[..], body, &[0; TAG_LEN]].concat();
+        self.out.push(Out::Peer(path, datagram));
     }
 
     /// A datagram of the peer's came in.
-    pub fn received(&mut self, datagram: &[u8]) {
+    pub fn received(&mut self, path: usize, datagram: &[u8]) {
         let (header, body) = match Header::parse(datagram) {
             Ok(parts) => parts,
             Err(bad) => return self.fail(format!("a datagram cannot be read: {bad:?}")),
         };
         let fresh = self.rng.next();
         let heard = self.engine.heard(&header, fresh, self.instant());
+        let back = match heard {
+            Ok(_) => self.engine.heard_by(path, self.instant()),
+            Err(_) => None,
+        };
+        let heard = heard.map(|event| event.or(back));
         if self.engine.owes_heartbeat(self.instant()) {
-            self.send(Datagram::Heartbeat, &[]);
+            self.beat();
         }
         match heard {
             Err(counter) => return self.count(counter),

@@ -19,7 +19,12 @@ pub const fn to_peer(host: usize) -> usize {
     4 + host
 }
 
-pub const LINKS: usize = 6;
+/// The same by the second path.
+pub const fn to_peer_by_second(host: usize) -> usize {
+    6 + host
+}
+
+pub const LINKS: usize = 8;
 const NAMES: [&str; LINKS] = [
     "client to 0",
     "client to 1",
@@ -27,6 +32,8 @@ const NAMES: [&str; LINKS] = [
     "1 to client",
     "0 to 1",
     "1 to 0",
+    "0 to 1, second",
+    "1 to 0, second",
 ];
 
 /// A link in one direction. Each packet's delay is its own, so packets overtake each other.
@@ -49,8 +56,15 @@ impl Link {
     /// All links, of which some have some faults until `heals`.
     pub fn any(heals: u64, rng: &mut Rng) -> [Self; LINKS] {
         let delay = rng.magnitude(20, 3000);
+        let mut second = Rng::new(!heals ^ delay);
         NAMES.map(|name| {
-            let peer = name == NAMES[to_peer(0)] || name == NAMES[to_peer(1)];
+            // What came later has its own numbers.
+            let rng = if name.ends_with("second") {
+                &mut second
+            } else {
+                &mut *rng
+            };
+            let peer = !name.contains("client");
             let loss = rng.pick(&[0, 0, 0, 10, 50, 200]);
             let mut cuts = vec![];
             if rng.chance(100) {

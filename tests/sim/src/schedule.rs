@@ -2,7 +2,7 @@
 
 //! A schedule: everything that a seed decides beforehand.
 
-use crate::link::{to_peer, Link, LINKS};
+use crate::link::{to_host, to_peer, Link, LINKS};
 use crate::rng::Rng;
 use crate::stack::Nature;
 use crate::talk::{Fails, Pace, Talk};
@@ -65,6 +65,8 @@ pub struct Schedule {
     pub safety: Safety,
     /// How much faster than they should the hosts' clocks run, in millionths.
     pub drift: [i64; 2],
+    /// How many paths lead from one host to the other.
+    pub paths: usize,
     /// This host stands still from then until then, in us.
     pub pause: Option<(usize, u64, u64)>,
     /// How long after its crash a host comes back as backup, in us.
@@ -169,6 +171,20 @@ impl Schedule {
                 }
             }
         }
+        // Two paths; and the primary's way in, or its first path, is cut for long.
+        let paths = if later.chance(200) { 2 } else { 1 };
+        if paths == 2 {
+            let (from, len) = (later.below(heals), later.magnitude(100_000, 5_000_000));
+            match later.below(4) {
+                0 => links[to_host(0)].cut(from, len),
+                1 => {
+                    for host in 0..2 {
+                        links[to_peer(host)].cut(from, len);
+                    }
+                }
+                _ => {}
+            }
+        }
         Self {
             seed,
             v6: rng.chance(300),
@@ -185,6 +201,7 @@ impl Schedule {
             safety,
             drift,
             pause,
+            paths,
             returns: rng.chance(300).then(|| rng.range(300_000, 2_000_000)),
             terms: Terms {
                 policy: if rng.chance(300) {

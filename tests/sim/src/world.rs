@@ -13,7 +13,7 @@
 use crate::check::{Situation, Told};
 use crate::client::Client;
 use crate::host::{Fencing, Gate, Host, Out, FIRST_PORT};
-use crate::link::{to_client, to_host, to_peer};
+use crate::link::{to_client, to_host, to_peer, to_peer_by_second};
 use crate::rng::Rng;
 use crate::schedule::{Blow, Safety, Schedule, When};
 use crate::talk::End;
@@ -48,8 +48,8 @@ const CLIENT: usize = 2;
 enum What {
     /// A segment reaches this node.
     Segment(usize, Vec<u8>),
-    /// A datagram reaches this host.
-    Datagram(usize, Vec<u8>),
+    /// A datagram reaches this host, by this path.
+    Datagram(usize, usize, Vec<u8>),
     /// This node wanted to run.
     Wake(usize),
     /// The blow, if its time was set.
@@ -245,8 +245,8 @@ impl World {
             match what {
                 What::Segment(CLIENT, packet) => self.run_client(Some(packet)),
                 What::Segment(host, packet) => self.segment(host, packet),
-                What::Datagram(host, datagram) => {
-                    self.run_host(host, |host| host.received(&datagram))
+                What::Datagram(host, path, datagram) => {
+                    self.run_host(host, |host| host.received(path, &datagram))
                 }
                 What::Wake(node) => {
                     // There may be an earlier one by now.
@@ -285,7 +285,7 @@ impl World {
     /// When the host goes on to which this happens, if it does not run.
     fn stands_still(&self, what: &What) -> Option<u64> {
         let host = match what {
-            What::Segment(host, _) | What::Datagram(host, _) | What::Wake(host) => *host,
+            What::Segment(host, _) | What::Datagram(host, ..) | What::Wake(host) => *host,
             What::Fenced(host, _) | What::GoAlone(host) => *host,
             What::Blow | What::Return(_) => return None,
         };
@@ -419,9 +419,13 @@ impl World {
                         What::Segment(CLIENT, packet)
                     });
                 }
-                Out::Peer(datagram) => {
-                    self.pass(to_peer(index), datagram, |datagram| {
-                        What::Datagram(1 - index, datagram)
+                Out::Peer(path, datagram) => {
+                    let link = match path {
+                        0 => to_peer(index),
+                        _ => to_peer_by_second(index),
+                    };
+                    self.pass(link, datagram, |datagram| {
+                        What::Datagram(1 - index, path, datagram)
                     });
                 }
             }

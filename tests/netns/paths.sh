@@ -1,0 +1,144 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Two paths between the hosts: the service's link, and a cable of their own. Either of the two is lost, the service's link on either host, both.
+#
+#     primary eth0 ── switch (see lib.sh) ── eth0 backup      10.0.0.1, 10.0.0.2
+#     primary peer0 ──────────────────────── peer0 backup     10.1.0.1, 10.1.0.2
+
+. "$(dirname "$0")/lib.sh"
+# A host that is taken for dead by mistake is not what is looked at.
+INTERVAL=500
+begin
+
+set_control primary role off
+set_control backup role off
+ip link add peer0 netns primary type veth peer name peer0 netns backup
+for host in primary backup; do
+    ip -n $host addr add "10.1.0.$([ $host = primary ] && echo 1 || echo 2)/24" dev peer0
+    ip -n $host link set peer0 up
+done
+set_control primary local "10.0.0.1:7077,10.1.0.1:7077"
+! set_control primary role primary && dmesg | grep 'sttcp: role refused' | tail -1 | grep -q 'different numbers of addresses'
+result $? "two ends here and one there are refused"
+set_control primary peer "10.0.0.2:7077,10.1.0.2:7077"
+[ "$(primary cat /proc/sys/net/sttcp/peer)" = "10.0.0.2:7077,10.1.0.2:7077" ]
+result $? "two ends are read as they were written"
+set_control backup local "10.0.0.2:7077,10.1.0.2:7077"
+set_control backup peer "10.0.0.1:7077,10.1.0.1:7077"
+set_control primary role primary && set_control backup role backup && settle
+result $? "the pair is in step by two paths"
+
+rises() { [ "$(counter "$1" "$2")" -gt "$3" ]; }
+takeovers() {
+    local host sum=0
+    for host in primary backup; do
+        sum=$((sum + $(ip netns exec $host awk '/^(takeovers_|switchovers|peer_lost)/ { sum += $2 } END { print sum }' /proc/net/sttcp_stat)))
+    done
+    echo $sum
+}
+all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
+
+declare -A stream
+streams() {
+    local kind options
+    settle || return 1
+    rm -f "$WORK"/*.{up,end}
+    for kind in echo get put; do
+        case $kind in
+        echo) options=(--connections 3 --think 5) ;;
+        get) options=(--size 1M) ;;
+        put) options=(--size 256K) ;;
+        esac
+        client "$TRAFFIC" client $kind --to "$(target "$1")" "${options[@]}" --timeout "$PATIENCE" \
+            --mark-file "$WORK/$kind.up" --until-file "$WORK/$kind.end" >"$WORK/$kind.json" 2>"$WORK/$kind.errors" &
+        stream[$kind]=$!
+    done
+    move_on && wait_until 10 all_protected
+}
+move_on() {
+    local kind
+    rm -f "$WORK"/*.up
+    for kind in echo get put; do wait_until 20 test -e "$WORK/$kind.up" || return 1; done
+}
+end_well() {
+    local kind status=0
+    touch "$WORK"/{echo,get,put}.end
+    for kind in echo get put; do
+        wait "${stream[$kind]}" || {
+            status=1
+            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
+        }
+    done
+    return $status
+}
+gap() { sed -nE 's/.*"gap":\{"ms":([0-9.]+).*/\1/p' "$WORK/$1.json"; }
+
+# loses_a_path TEXT ADDRESS LOSE MEND: both hosts notice, and nothing else happens.
+loses_a_path() {
+    local text=$1 address=$2 before lost_here lost_there status=0
+    streams 4 || status=1
+    before=$(takeovers) lost_here=$(counter primary paths_lost) lost_there=$(counter backup paths_lost)
+    $3
+    wait_until 10 rises primary paths_lost "$lost_here" && wait_until 10 rises backup paths_lost "$lost_there" &&
+        dmesg | grep -q "sttcp: nothing comes from $address.* any more"
+    result $? "$text: both hosts notice, and say so"
+    move_on && all_protected && [ "$(takeovers)" -eq "$before" ] && has_state "$speaker" protected || status=1
+    $4
+    wait_until 10 eval "dmesg | grep -q 'sttcp: $address.* is heard again'" || status=1
+    move_on && all_protected && end_well || status=1
+    result $status "$text: streams go on, protected, nobody takes over; it is heard again"
+}
+cable_out() { ip -n primary link set peer0 down; }
+cable_in() { ip -n primary link set peer0 up; }
+loses_a_path "the cable is out" 10.1.0 cable_out cable_in
+loses_a_path "the channel on the service's link is out" 10.0.0 part mend
+
+# loses_clients TEXT CUT REASON MEND: the speaker does not hear clients any more, the other host does.
+loses_clients() {
+    local text=$1 cut
+    streams 6
+    result $? "$text: streams are protected"
+    cut=$(counter "$speaker" cut_off)
+    $2
+    wait_until 15 has_state "$silent" protected && rises "$speaker" cut_off "$cut" && dmesg | grep -q "sttcp: $3"
+    result $? "$text: it hands over, and says why"
+    move_on
+    result $? "$text: the streams go on at the other"
+    $4
+    settle && move_on && end_well
+    result $? "$text: the pair is in step, no stream broke"
+    echo "# longest pauses: echo $(gap echo) ms, download $(gap get) ms, upload $(gap put) ms"
+}
+# What the switch sends to the host is lost, or its cable is out.
+deafen() { impair "to-$speaker" "all matchall" loss 100%; }
+unplug() {
+    pulled=$speaker
+    ip -n switch link set "to-$pulled" down
+}
+plug() { ip -n switch link set "to-$pulled" up; }
+for _ in 1 2; do
+    loses_clients "the primary does not hear clients" deafen 'the backup has heard clients for .* that are not heard here' mend
+    loses_clients "the primary's link is down" unplug "the link to the clients is down, and the backup's is not" plug
+done
+
+before=$(takeovers)
+streams 4
+result $? "streams are protected"
+ip -n switch link set "to-$silent" down
+move_on && sleep 2 && move_on && [ "$(takeovers)" -eq "$before" ] && has_state "$speaker" protected
+result $? "the service's link of the backup is cut: the streams go on, nobody takes over"
+ip -n switch link set "to-$silent" up
+move_on && end_well && [ "$(takeovers)" -eq "$before" ] && settle
+result $? "the link is back, no stream broke"
+
+streams 6
+result $? "streams are protected"
+ip -n switch link set "to-$speaker" down
+ip -n "$speaker" link set peer0 down
+wait_until 10 has_state "$silent" solo && move_on
+result $? "a host is gone from both: the other takes over, streams go on"
+ip -n "$speaker" link set peer0 up
+rejoin && move_on && end_well
+result $? "it is back, no stream broke"
+ktap_end
