@@ -65,7 +65,7 @@ controls! {
     STALL = 14, c"backup_stall_ms", 0o644;
     SWITCHOVER = 15, c"switchover", 0o200;
     ISOLATION = 16, c"isolation", 0o644;
-    FENCE_COMMAND = 17, c"fence_command", 0o644;
+    FENCE_COMMAND = 17, c"fence_command", 0o600;
     FENCE_TIMEOUT = 18, c"fence_timeout_ms", 0o644;
     APP_FAILURE = 19, c"app_failure", 0o644;
     FIN_HOLD = 20, c"fin_hold_ms", 0o644;
