@@ -328,7 +328,11 @@ impl Node {
 
     /// A packet to the service came in. Softirq.
     pub(crate) fn note_clients(&self) {
-        self.clients_at.store(now().as_nanos(), Relaxed);
+        let now = now();
+        // All CPUs read this for each packet, and it is written a hundred times a second.
+        if now.since(self.clients_at()) >= Duration::from_millis(10) {
+            self.clients_at.store(now.as_nanos(), Relaxed);
+        }
     }
 
     /// When one did last. Any context.
