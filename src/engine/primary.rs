@@ -686,12 +686,13 @@ impl Connection {
     /// The server ends its stream at `end`, by a reset or a FIN: whether the client is not told, as the shadow has not come to that.
     fn parts(&mut self, end: SeqNumber, reset: bool, actions: &mut Actions, now: Instant) -> bool {
         let holds = self.terms.watch.hold().is_some() && self.state == State::Protected;
-        let agreed = self.shadow_fin.is_some() && self.shadow_fin == self.server_fin;
-        if !holds || agreed {
+        let held = Held::new(end, reset, now);
+        let agreed = [self.server_fin, Some(held.fin())].contains(&self.shadow_fin);
+        if !holds || agreed && self.shadow_fin.is_some() {
             return false;
         }
         if matches!(self.farewell, Farewell::None | Farewell::Owed(_)) {
-            self.farewell = Farewell::Held(Held::new(end, reset, now));
+            self.farewell = Farewell::Held(held);
             actions.count = Some(Counter::FarewellsHeld);
             actions.record = Some(Record::Query(self.open.id, self.confided));
         }
@@ -736,7 +737,7 @@ impl Connection {
             return;
         };
         match self.shadow_fin {
-            Some(fin) if fin == held.end && !held.reset => actions.send = self.say_farewell(now),
+            Some(fin) if fin == held.fin() => actions.send = self.say_farewell(now),
             _ if held.is_overtaken(self.shadow_snd) => self.fail(Failure::Ended, actions, now),
             // It is the shadow that has ended too early.
             Some(_) | None => {}

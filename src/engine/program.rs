@@ -110,6 +110,12 @@ impl Held {
         }
     }
 
+    /// What follows a FIN at the same place. A server that closes with bytes unread resets its connection, and its copy, to which they come a
+    /// moment later, has sent a FIN by then: both have ended.
+    pub(super) fn fin(&self) -> SeqNumber {
+        self.end + u32::from(self.reset)
+    }
+
     /// Whether a shadow that has sent up to `shadow` has sent all that comes before the end, and so is no slower.
     pub(super) fn is_level(&self, shadow: SeqNumber) -> bool {
         shadow + u32::from(!self.reset) >= self.end

@@ -255,6 +255,29 @@ fn reset_goes_out_when_the_shadow_is_gone() {
 }
 
 #[test]
+fn reset_and_fin_at_one_place_are_one_end() {
+    // The server here closes with a request unread; the other has read nothing of it yet.
+    let mut connection = protected();
+    connection.on_server(&seg(p(0), c(0)).data(70).window(5000), ms(5));
+    swallowed(connection.on_server(&seg(p(70), c(0)).rst(), ms(6)));
+    let actions = connection.on_progress(&ended(0, 71), ms(7));
+    assert_eq!(actions.failed, None);
+    says_reset(&actions, 70);
+    // The other may be first.
+    let mut connection = protected();
+    connection.on_server(&seg(p(0), c(0)).data(70).window(5000), ms(5));
+    connection.on_progress(&ended(0, 71), ms(6));
+    let (outbound, _) = connection.on_server(&seg(p(70), c(0)).rst(), ms(7));
+    assert_eq!(outbound, Outbound::Send(Rewrite::default()));
+    // One that ends later has had more to say.
+    let mut connection = protected();
+    connection.on_server(&seg(p(0), c(0)).data(70).window(5000), ms(5));
+    swallowed(connection.on_server(&seg(p(70), c(0)).rst(), ms(6)));
+    let actions = connection.on_progress(&ended(0, 90), ms(7));
+    assert_eq!(actions.failed, Some(Failure::Ended));
+}
+
+#[test]
 fn reset_after_both_have_ended_is_not_held() {
     let mut connection = protected();
     connection.on_server(&seg(p(0), c(0)).fin(), ms(5));
