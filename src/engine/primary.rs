@@ -325,7 +325,10 @@ pub struct Connection {
     last_timestamps: Option<Timestamps>,
     client_fin: Option<SeqNumber>,
     server_fin: Option<SeqNumber>,
-    shadow_fin: Option<SeqNumber>,
+    /// Whether a FIN is the last of what the shadow has sent.
+    shadow_ended: bool,
+    /// Where the shadow's window and the client were when the stack's window opened last.
+    opened_at: (SeqNumber, SeqNumber),
     farewell: Farewell,
     pulse: Pulse,
     /// Whether the stack's acknowledgement of the client's FIN was withheld, so that the client hears of it from here and maybe after the
@@ -382,7 +385,8 @@ impl Connection {
             last_timestamps: None,
             client_fin: None,
             server_fin: None,
-            shadow_fin: None,
+            shadow_ended: false,
+            opened_at: (next, next),
             farewell: Farewell::None,
             pulse: Pulse::default(),
             fin_withheld: false,
@@ -687,8 +691,8 @@ impl Connection {
     fn parts(&mut self, end: SeqNumber, reset: bool, actions: &mut Actions, now: Instant) -> bool {
         let holds = self.terms.watch.hold().is_some() && self.state == State::Protected;
         let held = Held::new(end, reset, now);
-        let agreed = [self.server_fin, Some(held.fin())].contains(&self.shadow_fin);
-        if !holds || agreed && self.shadow_fin.is_some() {
+        let agreed = [self.server_fin, Some(held.fin())].contains(&self.shadow_fin());
+        if !holds || agreed && self.shadow_fin().is_some() {
             return false;
         }
         if matches!(self.farewell, Farewell::None | Farewell::Owed(_)) {
@@ -718,25 +722,30 @@ impl Connection {
         })
     }
 
+    /// What follows the shadow's FIN, if it has sent one.
+    fn shadow_fin(&self) -> Option<SeqNumber> {
+        self.shadow_ended.then_some(self.shadow_snd)
+    }
+
     /// Compares the ends of both streams, when the shadow's place is known anew.
     fn compare_ends(&mut self, actions: &mut Actions, now: Instant) {
         if self.shadow_snd > self.snd_nxt {
             self.pulse.stir(self.terms.watch, now);
         }
-        let level = self.shadow_fin.is_some_and(|fin| self.snd_nxt + 1 >= fin);
+        let level = self.shadow_fin().is_some_and(|fin| self.snd_nxt + 1 >= fin);
         if level && self.server_fin.is_none() && self.farewell == Farewell::None {
             let hold = self.terms.watch.hold();
             self.farewell = hold.map_or(Farewell::None, |hold| Farewell::Owed(now.after(hold)));
         }
         let Farewell::Held(held) = self.farewell else {
-            let parted = |fin| self.shadow_fin != Some(fin) && self.shadow_snd >= fin;
+            let parted = |fin| self.shadow_fin() != Some(fin) && self.shadow_snd >= fin;
             if self.server_fin.is_some_and(parted) {
                 // The client has heard of the end, and could make nothing of what the shadow has said since.
                 *actions = self.leave(Counter::UnprotectedParted, now);
             }
             return;
         };
-        match self.shadow_fin {
+        match self.shadow_fin() {
             Some(fin) if fin == held.fin() => actions.send = self.say_farewell(now),
             _ if held.is_overtaken(self.shadow_snd) => self.fail(Failure::Ended, actions, now),
             // It is the shadow that has ended too early.
@@ -762,6 +771,13 @@ impl Connection {
         self.edge.since(self.rcv_nxt) < WORTH
     }
 
+    /// Whether the shadow's server has read what fills the window here. A window that is merely wider than this one proves nothing: two servers that
+    /// both do not read may have buffers of different sizes.
+    fn is_outread(&self) -> bool {
+        let (shadow_edge, rcv_nxt) = self.opened_at;
+        self.is_full() && self.shadow_edge.since(shadow_edge) >= self.edge.since(rcv_nxt)
+    }
+
     /// Looks at what the programs do, if it is time.
     fn watch(&mut self, actions: &mut Actions, now: Instant) {
         if self.state != State::Protected {
@@ -772,8 +788,7 @@ impl Connection {
             heard: self.snd_una,
             shadow: self.shadow_snd,
             edge: self.edge,
-            shadow_edge: self.shadow_edge,
-            full: self.is_full(),
+            outread: self.is_outread(),
         };
         match self.pulse.poll(places, self.terms.watch, now) {
             Some(Finding::Ask) => {
@@ -822,7 +837,10 @@ impl Connection {
             }
         }
         self.last_timestamps = segment.options.timestamps;
-        self.edge = self.edge.max(edge);
+        if edge > self.edge {
+            self.edge = edge;
+            self.opened_at = (self.shadow_edge, segment.ack);
+        }
     }
 
     /// A segment of the server that does not leave, as this host must be silent.
@@ -899,13 +917,15 @@ impl Connection {
             self.shadow_edge = self.shadow_edge.max(progress.edge);
             self.waiting_since = None;
         }
+        if actions.count == Some(Counter::Protected) {
+            // Its first window tells of its buffer, and not of what its server reads.
+            self.opened_at = (self.shadow_edge, self.rcv_nxt);
+        }
         if self.waiting_since.is_none() {
             self.retry = self.patience();
         }
         self.shadow_snd = self.shadow_snd.max(progress.snd_nxt);
-        if progress.fin {
-            self.shadow_fin = Some(progress.snd_nxt);
-        }
+        self.shadow_ended |= progress.fin;
         self.pulse.answer();
         self.release(&mut actions, now);
         self.compare_ends(&mut actions, now);

@@ -130,16 +130,15 @@ impl Held {
     }
 }
 
-/// How far the two programs are: the ends of what they have sent, of what the client has acknowledged of it, and of the windows, which open as a program reads.
+/// How far the two programs are: the ends of what they have sent, of what the client has acknowledged of it, and of the window here, which opens as the program reads.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Places {
     pub(super) own: SeqNumber,
     pub(super) heard: SeqNumber,
     pub(super) shadow: SeqNumber,
     pub(super) edge: SeqNumber,
-    pub(super) shadow_edge: SeqNumber,
-    /// Whether the client has filled the window here.
-    pub(super) full: bool,
+    /// Whether the client has filled that window, and the shadow's has opened by as much since it opened last.
+    pub(super) outread: bool,
 }
 
 /// What comes of a look at both programs.
@@ -204,8 +203,8 @@ impl Pulse {
         }
         // Whoever has something under way may wait for the client or the network.
         let idle = at.own == self.own && at.heard == self.own;
-        let reads = at.edge != self.edge || !at.full;
-        if idle && at.shadow > self.own || !reads && at.shadow_edge > at.edge {
+        let reads = at.edge != self.edge || !at.outread;
+        if idle && at.shadow > self.own || !reads {
             self.next = None;
             return Some(Finding::Hung);
         }

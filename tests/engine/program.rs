@@ -348,23 +348,31 @@ fn server_that_hangs_is_found() {
 
 #[test]
 fn server_that_does_not_read_is_found() {
-    let mut connection = protected_by(WATCH);
-    connection.on_client(&seg(c(0), p(0)).data(5000), Peer::Joined, ms(10));
-    connection.on_server(&seg(p(0), c(5000)).window(0), ms(11));
-    // The shadow's window stays open.
-    connection.on_progress(&progress(5000, 0), ms(12));
-    until(&mut connection, ms(1011));
-    connection.on_progress(&progress(5000, 0), ms(1012));
+    /// The client has filled the window here, and the shadow's ends so much further on than in the beginning.
+    fn filled(opened: u32) -> Connection {
+        let mut connection = protected_by(WATCH);
+        connection.on_client(&seg(c(0), p(0)).data(5000), Peer::Joined, ms(10));
+        connection.on_server(&seg(p(0), c(5000)).window(0), ms(11));
+        let progress = Progress {
+            edge: c((1 << 20) + opened),
+            ..progress(5000, 0)
+        };
+        connection.on_progress(&progress, ms(12));
+        until(&mut connection, ms(1011));
+        connection.on_progress(&progress, ms(1012));
+        connection
+    }
+    let mut connection = filled(5000);
     let (at, last) = *until(&mut connection, ms(1511)).last().unwrap();
     assert_eq!((at, last.failed), (ms(1511), Some(Failure::Hung)));
 
+    // Neither reads, and the shadow's buffer is larger.
+    let mut connection = filled(999);
+    let said = until(&mut connection, ms(9000));
+    assert!(said.iter().all(|(_, actions)| actions.failed.is_none()));
+
     // One that reads in time.
-    let mut connection = protected_by(WATCH);
-    connection.on_client(&seg(c(0), p(0)).data(5000), Peer::Joined, ms(10));
-    connection.on_server(&seg(p(0), c(5000)).window(0), ms(11));
-    connection.on_progress(&progress(5000, 0), ms(12));
-    until(&mut connection, ms(1011));
-    connection.on_progress(&progress(5000, 0), ms(1012));
+    let mut connection = filled(5000);
     connection.on_server(&seg(p(0), c(5000)).window(5000), ms(1400));
     let said = until(&mut connection, ms(9000));
     assert!(said.iter().all(|(_, actions)| actions.failed.is_none()));

@@ -801,8 +801,10 @@ impl World {
                 },
                 Some(End::Aborted) => true,
                 // The server's socket may be gone before the client's program has looked, and a late repetition meets a reset, as in any TCP.
+                // A server that dies when all is said, and resets, is not told from one that closes with bytes unread.
                 Some(End::Reset) => {
                     may_reset
+                        || talk.fails.is_some() && program.heard == talk.server_bytes()
                         || program.heard == talk.server_bytes()
                             && served == Some((End::Finished, talk.client_bytes()))
                 }
