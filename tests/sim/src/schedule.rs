@@ -171,6 +171,12 @@ impl Schedule {
                 }
             }
         }
+        if safety == Safety::None && later.chance(250) {
+            // Once more a backup that does not know yet.
+            let (from, patience) = (later.below(heals), (misses + 1) * interval);
+            links[to_peer(1)].cut(from, 2 * patience);
+            talks[0].start = from + patience + later.below(2 * interval);
+        }
         // Two paths; and the primary's way in, or its first path, is cut for long.
         let paths = if later.chance(200) { 2 } else { 1 };
         if paths == 2 {
