@@ -45,6 +45,10 @@ const TICK: Duration = Duration::from_millis(5);
 /// Every so many sweeps the way to a client is warmed again.
 const WARM_EVERY: u64 = 8;
 
+/// For so many sweeps after the link has come up every way is warmed: as long as an address of the link is tentative no neighbour is asked for in
+/// IPv6 (RFC 4862, section 5.4; Linux: `ndisc_send_ns`), and a neighbour that was not found then is given up.
+const RELINKED: u32 = 6;
+
 /// The counters of a namespace.
 pub(crate) struct Counters([Atomic<u64>; Counter::ALL.len()]);
 
@@ -104,6 +108,9 @@ pub(crate) struct Node {
     unaware_until: Atomic<u64>,
     stopping: Atomic<bool>,
     tap: Atomic<u32>,
+    /// Whether the link to the clients is up; and for how many sweeps more it counts as just come up.
+    linked: Atomic<bool>,
+    relinked: Atomic<u32>,
     /// When a packet to the service came in last, in ns.
     clients_at: Atomic<u64>,
     #[pin]
@@ -212,6 +219,8 @@ impl Node {
                 unaware_until: Atomic::new(0),
                 stopping: Atomic::new(false),
                 tap: Atomic::new(0),
+                linked: Atomic::new(true),
+                relinked: Atomic::new(0),
                 clients_at: Atomic::new(0),
                 last_word <- new_bh_lock!(last_word, "sttcp_last_word"),
                 next_sweep: Atomic::new(0),
@@ -646,10 +655,10 @@ impl Node {
         }
     }
 
-    /// `number` counts the sweeps.
-    fn sweep_entry(&self, entry: &mut Entry, now: Instant, number: u64) -> bool {
+    /// `number` counts the sweeps. With its link a host loses its neighbours: those of the shadows are asked for when it is `relinked`.
+    fn sweep_entry(&self, entry: &mut Entry, now: Instant, number: u64, relinked: bool) -> bool {
         if let (Side::Shadow(shadow), false) = (&entry.side, self.speaks()) {
-            if (shadow.id().0 ^ number) % WARM_EVERY == 0 {
+            if relinked || (shadow.id().0 ^ number) % WARM_EVERY == 0 {
                 self.warm(&entry.flow);
             }
         }
@@ -692,6 +701,9 @@ impl Fire<HEARTBEAT> for Node {
             return None;
         }
         let linked = self.tap() == 0 || netdev::is_linked(self.net, self.tap());
+        if !self.linked.xchg(linked, Relaxed) && linked {
+            self.relinked.store(RELINKED, Relaxed);
+        }
         let poll = self.ask(|engine| {
             engine.set_linked(linked);
             engine.heard_clients(self.clients_at());
@@ -725,10 +737,15 @@ impl Fire<HOUSEKEEPING> for Node {
         let next_sweep = self.next_sweep.load(Relaxed);
         let number = next_sweep / SWEEP.as_nanos() as u64;
         let heard = self.engine.lock().last_heard();
+        let relinks = self.relinked.load(Relaxed);
+        let relinked = sweep && relinks > 0;
+        if relinked {
+            self.relinked.store(relinks.saturating_sub(1), Relaxed);
+        }
         let mut next = Some(Instant::from_nanos(next_sweep));
         self.table.retain(|entry| {
             self.poll_entry(entry, now, heard, &mut next)
-                && (!sweep || self.sweep_entry(entry, now, number))
+                && (!sweep || self.sweep_entry(entry, now, number, relinked))
         });
         next.map(|at| at.max(now.after(TICK)).as_nanos())
     }
