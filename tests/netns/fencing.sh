@@ -44,7 +44,6 @@ moves() {
     rm -f "$WORK/up"
     wait_until 15 test -e "$WORK/up"
 }
-all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
 ends_well() {
     touch "$WORK/end"
     wait $talker || {

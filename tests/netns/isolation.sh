@@ -44,45 +44,11 @@ silent_since() {
 }
 deafen() { kill "$ear" && wait "$ear" 2>/dev/null; }
 
-declare -A stream
-streams() {
-    local kind options
-    rm -f "$WORK"/*.{up,end}
-    for kind in echo get put; do
-        case $kind in
-        echo) options=(--connections 3) ;;
-        get) options=(--size 1M) ;;
-        put) options=(--size 256K) ;;
-        esac
-        client "$TRAFFIC" client $kind --to "$(target "$1")" "${options[@]}" --timeout "$PATIENCE" \
-            --mark-file "$WORK/$kind.up" --until-file "$WORK/$kind.end" >"$WORK/$kind.json" 2>"$WORK/$kind.errors" &
-        stream[$kind]=$!
-    done
-    move_on
-}
-# move_on: bytes come on each connection.
-move_on() {
-    local kind
-    rm -f "$WORK"/*.up
-    for kind in echo get put; do wait_until 20 test -e "$WORK/$kind.up" || return 1; done
-}
 # stalled: nothing moves any more.
 stalled() {
     rm -f "$WORK"/*.up
     sleep 1
     ! ls "$WORK"/*.up >/dev/null 2>&1
-}
-all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
-end_well() {
-    local kind status=0
-    touch "$WORK"/{echo,get,put}.end
-    for kind in echo get put; do
-        wait "${stream[$kind]}" || {
-            status=1
-            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
-        }
-    done
-    return $status
 }
 
 for host in primary backup; do set_control $host isolation yield; done

@@ -288,6 +288,47 @@ goes() {
 # target VERSION [PORT]
 target() { [ "$1" = 4 ] && echo "$VIP4:${2:-$PORT}" || echo "[$VIP6]:${2:-$PORT}"; }
 
+# Long-lived clients of each kind, whose connections begin and end when the test says so.
+declare -A stream
+# streams VERSION [ECHO-OPTION...]: they begin now, and something has moved in each.
+streams() {
+    local kind options version=$1
+    shift
+    rm -f "$WORK"/*.{up,end}
+    for kind in echo get put; do
+        case $kind in
+        echo) options=(--connections 3 "$@") ;;
+        get) options=(--size 1M) ;;
+        put) options=(--size 256K) ;;
+        esac
+        client "$TRAFFIC" client $kind --to "$(target "$version")" "${options[@]}" --timeout "$PATIENCE" \
+            --mark-file "$WORK/$kind.up" --until-file "$WORK/$kind.end" >"$WORK/$kind.json" 2>"$WORK/$kind.errors" &
+        stream[$kind]=$!
+    done
+    move_on
+}
+# move_on: in each stream something moves from now on.
+move_on() {
+    local kind
+    rm -f "$WORK"/*.up
+    for kind in echo get put; do wait_until 15 test -e "$WORK/$kind.up" || return 1; done
+}
+all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
+# end_well: each stream comes to a good end.
+end_well() {
+    local kind status=0
+    touch "$WORK"/{echo,get,put}.end
+    for kind in echo get put; do
+        wait "${stream[$kind]}" || {
+            status=1
+            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
+        }
+    done
+    return $status
+}
+# gap KIND: the longest pause of a stream that has ended, in milliseconds.
+gap() { sed -nE 's/.*"gap":\{"ms":([0-9.]+).*/\1/p' "$WORK/$1.json"; }
+
 begin() {
     ktap_begin
     module_load || bail "the module does not load"

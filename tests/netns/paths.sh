@@ -37,47 +37,13 @@ takeovers() {
     done
     echo $sum
 }
-all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
 
-declare -A stream
-streams() {
-    local kind options
-    settle || return 1
-    rm -f "$WORK"/*.{up,end}
-    for kind in echo get put; do
-        case $kind in
-        echo) options=(--connections 3 --think 5) ;;
-        get) options=(--size 1M) ;;
-        put) options=(--size 256K) ;;
-        esac
-        client "$TRAFFIC" client $kind --to "$(target "$1")" "${options[@]}" --timeout "$PATIENCE" \
-            --mark-file "$WORK/$kind.up" --until-file "$WORK/$kind.end" >"$WORK/$kind.json" 2>"$WORK/$kind.errors" &
-        stream[$kind]=$!
-    done
-    move_on && wait_until 10 all_protected
-}
-move_on() {
-    local kind
-    rm -f "$WORK"/*.up
-    for kind in echo get put; do wait_until 20 test -e "$WORK/$kind.up" || return 1; done
-}
-end_well() {
-    local kind status=0
-    touch "$WORK"/{echo,get,put}.end
-    for kind in echo get put; do
-        wait "${stream[$kind]}" || {
-            status=1
-            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
-        }
-    done
-    return $status
-}
-gap() { sed -nE 's/.*"gap":\{"ms":([0-9.]+).*/\1/p' "$WORK/$1.json"; }
+protected_streams() { settle && streams "$1" --think 5 && wait_until 10 all_protected; }
 
 # loses_a_path TEXT ADDRESS LOSE MEND: both hosts notice, and nothing else happens.
 loses_a_path() {
     local text=$1 address=$2 before lost_here lost_there status=0
-    streams 4 || status=1
+    protected_streams 4 || status=1
     before=$(takeovers) lost_here=$(counter primary paths_lost) lost_there=$(counter backup paths_lost)
     $3
     wait_until 10 rises primary paths_lost "$lost_here" && wait_until 10 rises backup paths_lost "$lost_there" &&
@@ -97,7 +63,7 @@ loses_a_path "the channel on the service's link is out" 10.0.0 part mend
 # loses_clients TEXT CUT REASON MEND: the speaker does not hear clients any more, the other host does.
 loses_clients() {
     local text=$1 cut
-    streams 6
+    protected_streams 6
     result $? "$text: streams are protected"
     cut=$(counter "$speaker" cut_off)
     $2
@@ -121,7 +87,7 @@ loses_clients "the primary does not hear clients" deafen 'the backup has heard c
 loses_clients "the primary's link is down" unplug "the link to the clients is down, and the backup's is not" plug
 
 before=$(takeovers)
-streams 4
+protected_streams 4
 result $? "streams are protected"
 ip -n switch link set "to-$silent" down
 move_on && sleep 2 && move_on && [ "$(takeovers)" -eq "$before" ] && has_state "$speaker" protected
@@ -130,7 +96,7 @@ ip -n switch link set "to-$silent" up
 move_on && end_well && [ "$(takeovers)" -eq "$before" ] && settle
 result $? "the link is back, no stream broke"
 
-streams 6
+protected_streams 6
 result $? "streams are protected"
 ip -n switch link set "to-$speaker" down
 ip -n "$speaker" link set peer0 down

@@ -26,7 +26,6 @@ settle
 
 sum() { echo $(($(counter primary "$1") + $(counter backup "$1"))); }
 rises() { [ "$(sum "$1")" -gt "$2" ]; }
-all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
 none_protected() { ! ip netns exec "$speaker" grep -q ' protected ' /proc/net/sttcp; }
 
 # Connections that end in every way leave no suspicion.
@@ -42,45 +41,13 @@ result $? "connections come and go"
 result $? "no server is suspected"
 echo "# held for a moment: $(sum farewells_held), told after all: $(sum farewells_said)"
 
-declare -A stream
-streams() {
-    local kind options
-    rm -f "$WORK"/*.{up,end}
-    for kind in echo get put; do
-        case $kind in
-        echo) options=(--connections 3 --think 5) ;;
-        get) options=(--size 1M) ;;
-        put) options=(--size 256K) ;;
-        esac
-        client "$TRAFFIC" client $kind --to "$(target "$1")" "${options[@]}" --timeout "$PATIENCE" \
-            --mark-file "$WORK/$kind.up" --until-file "$WORK/$kind.end" >"$WORK/$kind.json" 2>"$WORK/$kind.errors" &
-        stream[$kind]=$!
-    done
-    move_on && wait_until 10 all_protected
-}
-move_on() {
-    local kind
-    rm -f "$WORK"/*.up
-    for kind in echo get put; do wait_until 20 test -e "$WORK/$kind.up" || return 1; done
-}
-end_well() {
-    local kind status=0
-    touch "$WORK"/{echo,get,put}.end
-    for kind in echo get put; do
-        wait "${stream[$kind]}" || {
-            status=1
-            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
-        }
-    done
-    return $status
-}
-gap() { sed -nE 's/.*"gap":\{"ms":([0-9.]+).*/\1/p' "$WORK/$1.json"; }
+protected_streams() { streams "$1" --think 5 && wait_until 10 all_protected; }
 
 # fails_here TEXT SIGNAL COUNTER: the speaker's program gets the signal.
 fails_here() {
     local text=$1 before old=$speaker
     before=$(counter "$old" "$3")
-    streams 4
+    protected_streams 4
     result $? "$text: streams are protected"
     kill "-$2" "${server[$old]}"
     wait_until 15 has_state "$silent" protected && settle
@@ -98,7 +65,7 @@ fails_there() {
     local text=$1 sent=$2 name before=0 after=0
     shift 2
     for name; do before=$((before + $(counter "$speaker" "$name"))); done
-    streams 6
+    protected_streams 6
     result $? "$text: streams are protected"
     kill "-$sent" "${server[$silent]}"
     wait_until 15 none_protected && move_on && end_well
@@ -118,7 +85,7 @@ fails_there "killed on the backup" KILL unprotected_server_ended unprotected_sha
 fails_there "stopped on the backup" STOP unprotected_server_hung unprotected_stalled
 # Told not to care, a primary passes its server's end on.
 for host in primary backup; do set_control $host app_failure off; done
-streams 4
+protected_streams 4
 result $? "app_failure=off: streams are protected"
 kill -KILL "${server[$speaker]}"
 ! wait "${stream[echo]}" && has_state "$speaker" protected

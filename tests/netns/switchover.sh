@@ -37,44 +37,6 @@ result $? "unless that is asked for"
 ! wait $pid && grep -qi 'reset' "$WORK/result"
 result $? "its client is reset at once"
 
-# streams VERSION: clients of each kind, whose connections begin now.
-declare -A stream
-streams() {
-    local kind options
-    rm -f "$WORK"/*.{up,end}
-    for kind in echo get put; do
-        case $kind in
-        echo) options=(--connections 3) ;;
-        get) options=(--size 1M) ;;
-        put) options=(--size 256K) ;;
-        esac
-        client "$TRAFFIC" client $kind --to "$(target "$1")" "${options[@]}" --timeout $PATIENCE \
-            --mark-file "$WORK/$kind.up" --until-file "$WORK/$kind.end" >"$WORK/$kind.json" 2>"$WORK/$kind.errors" &
-        stream[$kind]=$!
-    done
-    move_on
-}
-# move_on: bytes come on each connection.
-move_on() {
-    local kind
-    rm -f "$WORK"/*.up
-    for kind in echo get put; do wait_until 15 test -e "$WORK/$kind.up" || return 1; done
-}
-all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
-# end_well: each stream comes to a good end.
-end_well() {
-    local kind status=0
-    touch "$WORK"/{echo,get,put}.end
-    for kind in echo get put; do
-        wait "${stream[$kind]}" || {
-            status=1
-            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
-        }
-    done
-    return $status
-}
-gap() { sed -nE 's/.*"gap":\{"ms":([0-9.]+).*/\1/p' "$WORK/$1.json"; }
-
 for policy in gated eager; do
     set_policy $policy
     gaps=() broken=0 refused=0
