@@ -274,9 +274,8 @@ impl Census {
     /// Whether to hand over now, and not to count once more a little later. `Err` is how many connections would be reset, unless those are given up.
     pub fn is_ready(&self, give_up: bool) -> Result<bool, u32> {
         match self.never {
-            0 => Ok(self.later == 0),
-            _ if give_up => Ok(self.later == 0),
-            never => Err(never),
+            never if never > 0 && !give_up => Err(never),
+            _ => Ok(self.later == 0),
         }
     }
 }
