@@ -311,7 +311,14 @@ streams() {
 move_on() {
     local kind
     rm -f "$WORK"/*.up
-    for kind in echo get put; do wait_until 15 test -e "$WORK/$kind.up" || return 1; done
+    for kind in echo get put; do
+        wait_until 15 test -e "$WORK/$kind.up" || {
+            echo "# $kind stands still"
+            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
+            describe
+            return 1
+        }
+    done
 }
 all_protected() { ! ip netns exec "$speaker" grep -qv ' protected ' /proc/net/sttcp; }
 # end_well: each stream comes to a good end.
