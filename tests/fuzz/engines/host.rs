@@ -3,20 +3,23 @@
 //! A host: the engine with what surrounds it in the module (`src/node.rs`, `takeover.rs`, and those beside it here), one TCP for each
 //! connection, and no kernel.
 
+mod goodbye;
 mod peer;
 mod receive;
 mod send;
 mod timers;
 
 use crate::frame::{Frame, Origin, Short};
+use crate::step::Setting;
 use crate::tcp::{Habits, State as Stack, Tcp};
 use std::{collections::VecDeque, time::Duration};
 use sttcp::{
     counters::Counter,
     detector::Timing,
+    lease::Isolation,
     message::{records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN},
     node::{Event, Node, Peer, Predecessor, Role, State},
-    primary::{plain_handshake, Connection, ConnectionId, Socket, Terms, STALL_TIMEOUT},
+    primary::{plain_handshake, Census, Connection, ConnectionId, Socket, Terms, STALL_TIMEOUT},
     rewrite::{Checksum, Rewrite},
     seq::{Delta, SeqNumber},
     shadow::Shadow,
@@ -64,8 +67,8 @@ impl Entry {
 pub enum Sent {
     /// To the client of a flow.
     Frame(usize, Frame),
-    /// To the other host.
-    Datagram(Vec<u8>),
+    /// To the other host, by a path.
+    Datagram(usize, Vec<u8>),
 }
 
 pub struct Host {
@@ -88,6 +91,11 @@ pub struct Host {
     pub starved: bool,
     /// Whether the other host agrees to the same options.
     suits: bool,
+    yields: bool,
+    pub paths: usize,
+    pub linked: bool,
+    /// When something for the service came in last.
+    clients_at: Instant,
     /// What the module handed to the stack (`netif_rx`).
     backlog: VecDeque<(usize, Frame)>,
     pub sent: Vec<Sent>,
@@ -95,12 +103,20 @@ pub struct Host {
     pub continued: [bool; FLOWS],
     pub took_over: bool,
     pub stepped_down: bool,
+    /// It has handed over.
+    pub resigned: bool,
     pub counts: Vec<Counter>,
     now: Instant,
 }
 
 impl Host {
-    pub fn new(flows: [Flow; FLOWS], habits: Habits, suits: bool, random: u64) -> Self {
+    pub fn new(
+        flows: [Flow; FLOWS],
+        habits: Habits,
+        suits: bool,
+        setting: &Setting,
+        random: u64,
+    ) -> Self {
         let zero = Instant::default();
         let serial = random as u32;
         Self {
@@ -119,11 +135,16 @@ impl Host {
             short: 0,
             starved: false,
             suits,
+            yields: setting.yields,
+            paths: 1 + usize::from(setting.two_paths),
+            linked: true,
+            clients_at: zero,
             backlog: VecDeque::new(),
             sent: vec![],
             continued: [false; FLOWS],
             took_over: false,
             stepped_down: false,
+            resigned: false,
             counts: vec![],
             now: zero,
         }
@@ -139,7 +160,12 @@ impl Host {
     /// `role=primary` or `role=backup`.
     pub fn start(&mut self, role: Role, epoch: u32, timing: Timing, now: Instant) {
         let session = self.random();
-        self.node = Some(Node::new(role, epoch, timing, session, now));
+        let mut node = Node::new(role, epoch, timing, session, now);
+        node.set_paths(self.paths);
+        if self.yields {
+            node.set_isolation(Isolation::Yield);
+        }
+        self.node = Some(node);
         self.speaks = role == Role::Primary;
         self.peer = Peer::Absent;
         self.heartbeat = now;
@@ -150,7 +176,9 @@ impl Host {
     /// `role=off`, while the hooks are still there.
     pub fn leave(&mut self, now: Instant) {
         self.now = now;
-        self.datagram(Datagram::Leave);
+        if let Some(leave) = self.header(Datagram::Leave) {
+            self.send_farewell(&leave);
+        }
         self.each(|side| side.leave(now));
         self.run();
     }
@@ -182,6 +210,12 @@ impl Host {
             stack.abort();
             stack.out.clear();
         }
+    }
+
+    /// Whether what it says leaves it.
+    pub fn may_speak(&self, now: Instant) -> bool {
+        let silent_from = self.node.as_ref().and_then(Node::silent_from);
+        self.speaks && silent_from.is_none_or(|at| now < at)
     }
 
     fn count(&mut self, counter: Counter) {
@@ -227,6 +261,9 @@ impl Host {
 
     fn transmit(&mut self, at: usize, segment: &Segment) -> bool {
         assert!(self.speaks, "a silent host sent {segment:?}");
+        if !self.may_speak(self.now) {
+            return true;
+        }
         let enough = self.memory();
         if enough {
             let frame = Frame::to_client(&self.flows[at], segment, Origin::Empty);
@@ -245,7 +282,7 @@ impl Host {
     }
 
     fn carry_out(&mut self, at: usize, actions: Actions) {
-        let now = self.now;
+        let (now, may_speak) = (self.now, self.may_speak(self.now));
         for counter in actions.counts.into_iter().flatten() {
             self.count(counter);
         }
@@ -287,9 +324,11 @@ impl Host {
         }
         if actions.flush_held {
             for (mut frame, _) in entry.queue.drain(..) {
-                let change = entry.side.outward_held(&frame.segment(), now);
-                rewrite(&mut frame, &change.unwrap());
-                self.sent.push(Sent::Frame(at, frame));
+                if may_speak {
+                    let change = entry.side.outward_held(&frame.segment(), now);
+                    rewrite(&mut frame, &change.unwrap());
+                    self.sent.push(Sent::Frame(at, frame));
+                }
             }
         }
         if actions
@@ -339,8 +378,9 @@ impl Host {
             | Event::PrimaryFenced(silence) => self.take_over(silence),
             // Nothing is switched off here.
             Event::Fence(_) | Event::FenceOverdue | Event::PrimaryBack => {}
-            // There is one path.
-            Event::PathLost(_) | Event::PathBack(_) | Event::CutOff(_) | Event::Unlinked => {}
+            Event::PathLost(_) | Event::PathBack(_) => {}
+            // What clients were told ahead of the backup is given up.
+            Event::CutOff(_) | Event::Unlinked => self.hand_over(),
             Event::SteppedDown => {
                 self.speaks = false;
                 self.stepped_down = true;
@@ -373,9 +413,10 @@ impl Host {
     pub fn take_over_on_request(&mut self, now: Instant) {
         self.now = now;
         let fresh = self.random();
-        let Some(node) = self.node.as_mut().filter(|n| n.role() == Role::Backup) else {
+        let Some(node) = &mut self.node else { return };
+        if node.go_alone() || node.role() == Role::Primary {
             return;
-        };
+        }
         node.take_over(fresh);
         self.take_over(Duration::ZERO);
         self.run();
@@ -390,7 +431,7 @@ impl Host {
         self.speaks = true;
         self.peer = Peer::Absent;
         self.took_over = true;
-        self.datagram(Datagram::Heartbeat);
+        self.beat();
         for at in 0..FLOWS {
             self.continued[at] = false;
             let Some(entry) = &mut self.entries[at] else {

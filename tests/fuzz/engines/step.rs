@@ -39,6 +39,9 @@ pub struct Setting {
     pub hosts: [HabitsOf; 2],
     pub random: [u64; 2],
     pub ipv6: bool,
+    /// Primaries speak by lease (`isolation=yield`).
+    pub yields: bool,
+    pub two_paths: bool,
     /// How many bytes the server sends on each connection.
     pub stream: u16,
     /// What is tried at the end.
@@ -58,6 +61,8 @@ pub enum Line {
     ToHost(bool),
     ToClient(bool),
     Peer(bool),
+    /// The peer channel's second path.
+    Path(bool),
 }
 
 /// A number of the connection, and how far from it.
@@ -160,6 +165,21 @@ pub enum Step {
     },
     TakeOver {
         host: bool,
+    },
+    /// `switchover=1`, or 2.
+    SwitchOver {
+        host: bool,
+        force: bool,
+    },
+    /// It is switched off, or its kernel panics.
+    GoDown {
+        host: bool,
+        panics: bool,
+    },
+    /// Its link to the clients goes up or down.
+    Carrier {
+        host: bool,
+        up: bool,
     },
     /// So many requests for memory fail.
     Starve {

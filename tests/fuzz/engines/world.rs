@@ -25,6 +25,7 @@ use std::{collections::VecDeque, time::Duration};
 use sttcp::{
     detector::Timing,
     node::{Role, State},
+    paths::MAX_PATHS,
     primary,
     seq::SeqNumber,
     time::Instant,
@@ -113,13 +114,17 @@ pub struct World {
     frozen: [bool; 2],
     to_host: [Link<(usize, Frame)>; 2],
     to_client: [Link<(usize, Frame)>; 2],
-    peer: [Link<Vec<u8>>; 2],
-    recorded: [VecDeque<Vec<u8>>; 2],
+    /// By path, then by the host at its end.
+    peer: [[Link<Vec<u8>>; 2]; MAX_PATHS],
+    recorded: [VecDeque<(usize, Vec<u8>)>; 2],
     truth: [Truth; FLOWS],
     stream: u32,
     closing: bool,
     /// Both hosts spoke at once: nothing is promised (README, Limits).
     split: bool,
+    /// An operator has said that the other host is dead, or made a second primary: only he makes two speakers where primaries speak by lease.
+    meddled: bool,
+    yields: bool,
     /// Nothing was lost, delayed, stopped or taken over.
     clean: bool,
 }
@@ -150,11 +155,12 @@ impl World {
             flows,
             clients: [Tcp::new(client), Tcp::new(client)],
             hosts: [
-                Host::new(flows, a, suits, setting.random[0]),
+                Host::new(flows, a, suits, setting, setting.random[0]),
                 Host::new(
                     flows,
                     b,
                     suits,
+                    setting,
                     !setting.random[0] ^ (setting.random[1] >> 8),
                 ),
             ],
@@ -162,12 +168,14 @@ impl World {
             frozen: [false; 2],
             to_host: [Link::new(), Link::new()],
             to_client: [Link::new(), Link::new()],
-            peer: [Link::new(), Link::new()],
+            peer: [(); MAX_PATHS].map(|()| [Link::new(), Link::new()]),
             recorded: [VecDeque::new(), VecDeque::new()],
             truth: [Truth::default(), Truth::default()],
             stream: u32::from(setting.stream),
             closing: false,
             split: false,
+            meddled: false,
+            yields: setting.yields,
             clean: suits,
         };
         world.hosts[0].start(Role::Primary, 1, TIMING, world.now);
@@ -222,14 +230,16 @@ impl World {
                 match line {
                     Line::ToHost(host) => self.to_host[usize::from(host)].lose(nth),
                     Line::ToClient(host) => self.to_client[usize::from(host)].lose(nth),
-                    Line::Peer(host) => self.peer[usize::from(host)].lose(nth),
+                    Line::Peer(host) => self.peer[0][usize::from(host)].lose(nth),
+                    Line::Path(host) => self.peer[1][usize::from(host)].lose(nth),
                 }
             }
             Step::Replay { host, nth } => {
                 let host = usize::from(host);
-                if let Some(datagram) = self.recorded[host].get(usize::from(nth)).cloned() {
+                let recorded = self.recorded[host].get(usize::from(nth)).cloned();
+                if let Some((path, datagram)) = recorded {
                     if self.runs(host) {
-                        self.hosts[host].hear(&datagram, now);
+                        self.hosts[host].hear(path, &datagram, now);
                     }
                 }
             }
@@ -268,9 +278,32 @@ impl World {
             }
             Step::TakeOver { host } => {
                 self.clean = false;
+                self.meddled = true;
                 if self.runs(usize::from(host)) {
                     self.hosts[usize::from(host)].take_over_on_request(now);
                 }
+            }
+            Step::SwitchOver { host, force } => {
+                self.clean = false;
+                if self.runs(usize::from(host)) {
+                    self.hosts[usize::from(host)].switch_over(force, now);
+                }
+            }
+            Step::GoDown { host, panics } => {
+                let host = usize::from(host);
+                if self.runs(host) {
+                    if panics {
+                        self.hosts[host].panic(now);
+                    } else {
+                        self.hosts[host].shut_down(now);
+                    }
+                    self.settle_host(host);
+                    self.kill(host);
+                }
+            }
+            Step::Carrier { host, up } => {
+                self.clean = false;
+                self.hosts[usize::from(host)].linked = up;
             }
             Step::Starve { host, times } => {
                 self.clean = false;
@@ -339,6 +372,7 @@ impl World {
         let other = &self.hosts[1 - host];
         let begun = self.clients.iter().any(|it| it.state == Stack::Open);
         self.split |= primary && self.alive[1 - host] && (other.speaks || begun);
+        self.meddled |= primary;
         let role = if primary { Role::Primary } else { Role::Backup };
         self.hosts[host].start(role, 1, TIMING, self.now);
         self.look();
@@ -371,7 +405,8 @@ impl World {
         match line {
             Line::ToHost(host) => self.to_host[usize::from(host)].mode = mode,
             Line::ToClient(host) => self.to_client[usize::from(host)].mode = mode,
-            Line::Peer(host) => self.peer[usize::from(host)].mode = mode,
+            Line::Peer(host) => self.peer[0][usize::from(host)].mode = mode,
+            Line::Path(host) => self.peer[1][usize::from(host)].mode = mode,
         }
     }
 
@@ -392,14 +427,16 @@ impl World {
                     self.client_gets(at, &frame);
                 }
             }
-            Line::Peer(host) => {
-                let host = usize::from(host);
-                // The channel does not repeat what the peer said, and refuses who does.
-                if let Some(datagram) = self.peer[host].take(nth, keep) {
-                    if self.runs(host) {
-                        self.hosts[host].hear(&datagram, self.now);
-                    }
-                }
+            Line::Peer(host) => self.deliver_datagram(0, usize::from(host), nth, keep),
+            Line::Path(host) => self.deliver_datagram(1, usize::from(host), nth, keep),
+        }
+    }
+
+    /// The channel does not repeat what the peer said, and refuses who does.
+    fn deliver_datagram(&mut self, path: usize, host: usize, nth: u8, keep: bool) {
+        if let Some(datagram) = self.peer[path][host].take(nth, keep) {
+            if self.runs(host) {
+                self.hosts[host].hear(path, &datagram, self.now);
             }
         }
     }
@@ -436,11 +473,13 @@ impl World {
         }
         for host in 0..2 {
             if !self.frozen[host] {
-                if let Some(datagram) = self.peer[host].next() {
-                    if self.alive[host] {
-                        self.hosts[host].hear(&datagram, self.now);
+                for path in 0..MAX_PATHS {
+                    if let Some(datagram) = self.peer[path][host].next() {
+                        if self.alive[host] {
+                            self.hosts[host].hear(path, &datagram, self.now);
+                        }
+                        moved = true;
                     }
-                    moved = true;
                 }
                 if let Some((at, frame)) = self.to_host[host].next() {
                     self.host_gets(host, at, frame);
@@ -458,7 +497,7 @@ impl World {
     /// Lets a host come to rest, and puts what it sent on the links.
     fn settle_host(&mut self, host: usize) {
         if self.runs(host) {
-            self.hosts[host].run();
+            self.hosts[host].run_at(self.now);
         }
         self.note_taken(host);
         for sent in std::mem::take(&mut self.hosts[host].sent) {
@@ -475,13 +514,13 @@ impl World {
                         self.to_client[host].push((at, frame));
                     }
                 }
-                Sent::Datagram(datagram) => {
+                Sent::Datagram(path, datagram) => {
                     let other = 1 - host;
                     if self.recorded[other].len() == RECORDED {
                         self.recorded[other].pop_front();
                     }
-                    self.recorded[other].push_back(datagram.clone());
-                    self.peer[other].push(datagram);
+                    self.recorded[other].push_back((path, datagram.clone()));
+                    self.peer[path][other].push(datagram);
                 }
             }
         }

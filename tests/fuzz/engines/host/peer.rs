@@ -14,22 +14,47 @@ impl Host {
     }
 
     pub(super) fn flush(&mut self) {
-        if !self.batch.is_empty() && self.node.is_some() {
-            self.datagram(Datagram::Records);
+        if self.batch.is_empty() {
+            return;
+        }
+        if let Some(header) = self.header(Datagram::Records) {
+            let body = self.batch.as_bytes().to_vec();
+            self.send(self.path(), &header, &body, [0; TAG_LEN]);
             self.batch.clear();
         }
     }
 
-    pub(super) fn datagram(&mut self, kind: Datagram) {
-        let Some(node) = &mut self.node else { return };
-        let header = node.header(kind, self.now).emit();
-        let body = if kind == Datagram::Records {
-            self.batch.as_bytes()
-        } else {
-            &[]
-        };
-        let datagram = [&header[..], body, &[0; TAG_LEN]].concat();
-        self.sent.push(Sent::Datagram(datagram));
+    /// That of the next datagram, if there is a node.
+    pub(super) fn header(&mut self, kind: Datagram) -> Option<Header> {
+        let node = self.node.as_mut()?;
+        node.heard_clients(self.clients_at);
+        Some(node.header(kind, self.now))
+    }
+
+    /// By which path records go.
+    fn path(&self) -> usize {
+        self.node.as_ref().map_or(0, Node::path)
+    }
+
+    fn send(&mut self, path: usize, header: &Header, body: &[u8], tag: [u8; TAG_LEN]) {
+        let datagram = [&header.emit()[..], body, &tag].concat();
+        self.sent.push(Sent::Datagram(path, datagram));
+    }
+
+    /// A heartbeat by each path.
+    pub(super) fn beat(&mut self) {
+        for path in 0..self.paths {
+            if let Some(header) = self.header(Datagram::Heartbeat) {
+                self.send(path, &header, &[], [0; TAG_LEN]);
+            }
+        }
+    }
+
+    /// A word that counts once, by each path.
+    pub(super) fn send_farewell(&mut self, header: &Header) {
+        for path in 0..self.paths {
+            self.send(path, header, &[], [0; TAG_LEN]);
+        }
     }
 
     /// Sends the backup what it lacks, as far as there are copies (`src/retention.rs`).
@@ -52,14 +77,15 @@ impl Host {
                 fin: piece.fin,
                 payload: &[],
             };
-            let Some(node) = &mut self.node else { return };
-            let header = node.header(Datagram::Bytes, self.now).emit();
             let payload = vec![0; piece.len as usize];
+            let body = [&bytes.emit()[..], &payload].concat();
             // Bytes are not carried, and where they come from has room in the tag.
             let tag = origin.skip(piece.offset).emit();
-            let datagram = [&header[..], &bytes.emit(), &payload, &tag].concat();
+            let Some(header) = self.header(Datagram::Bytes) else {
+                return;
+            };
             trace!("    sends again from {}: {piece:?}", span.start);
-            self.sent.push(Sent::Datagram(datagram));
+            self.send(self.path(), &header, &body, tag);
             span = piece.rest;
         }
     }
@@ -86,13 +112,18 @@ impl Host {
         }
     }
 
-    /// A datagram of the other host.
-    pub fn hear(&mut self, datagram: &[u8], now: Instant) {
+    /// A datagram of the other host, by a path.
+    pub fn hear(&mut self, path: usize, datagram: &[u8], now: Instant) {
         self.now = now;
         let (header, body) = Header::parse(datagram).unwrap();
         let fresh = self.random();
         let Some(node) = &mut self.node else { return };
-        match node.heard(&header, fresh, now) {
+        let heard = node.heard(&header, fresh, now);
+        let back = heard.is_ok().then(|| node.heard_by(path, now)).flatten();
+        if node.owes_heartbeat(now) {
+            self.beat();
+        }
+        match heard.map(|event| event.or(back)) {
             Err(counter) => return self.count(counter),
             Ok(Some(event)) => self.on_event(event),
             Ok(None) => {}

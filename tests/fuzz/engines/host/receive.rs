@@ -8,12 +8,19 @@ impl Host {
     /// A frame of the client's.
     pub fn receive(&mut self, at: usize, frame: Frame, now: Instant) {
         self.now = now;
+        self.clients_at = now;
         self.local_in(at, frame);
         self.run();
     }
 
+    /// The time has come to this.
+    pub fn run_at(&mut self, now: Instant) {
+        self.now = now;
+        self.run();
+    }
+
     /// Until the stack has taken what was injected, and everything it said to that has gone its way.
-    pub fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         for round in 0.. {
             assert!(round < 5000, "a storm between the stack and the module");
             if let Some(at) = (0..FLOWS).find(|at| !self.stacks[*at].out.is_empty()) {

@@ -12,13 +12,16 @@ impl Host {
             return;
         }
         let segment = frame.segment();
-        let now = self.now;
+        let (now, may_speak) = (self.now, self.may_speak(self.now));
         let Some(entry) = &mut self.entries[at] else {
-            if self.speaks {
+            if may_speak {
                 self.sent.push(Sent::Frame(at, frame));
             }
             return;
         };
+        if entry.side.speaks() && !may_speak {
+            return entry.side.on_muted(&segment, now);
+        }
         let was_shadow = matches!(entry.side, Side::Shadow(_));
         let was_primary = matches!(entry.side, Side::Primary(_));
         let is_held = entry.queue.iter().any(|(_, end)| *end >= segment.end());

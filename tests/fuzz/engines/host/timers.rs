@@ -34,10 +34,12 @@ impl Host {
         let fresh = self.random();
         let now = self.now;
         let Some(node) = &mut self.node else { return };
+        node.set_linked(self.linked);
+        node.heard_clients(self.clients_at);
         let poll = node.poll(now, fresh);
         self.heartbeat = poll.next.max(now.after(Duration::from_micros(1)));
         if poll.heartbeat {
-            self.datagram(Datagram::Heartbeat);
+            self.beat();
         }
         if let Some(event) = poll.event {
             self.on_event(event);

@@ -24,13 +24,16 @@ impl World {
     fn repair(&mut self) {
         for host in 0..2 {
             self.hosts[host].short = 0;
+            self.hosts[host].linked = true;
             if std::mem::take(&mut self.frozen[host]) {
                 // The two hosts agree on who speaks before it meets a client.
                 self.to_host[host].queue.clear();
                 self.to_host[host].mode = Mode::Lose;
                 self.to_client[host].mode = Mode::Lose;
             }
-            self.peer[host].mode = Mode::Pass;
+            for path in &mut self.peer {
+                path[host].mode = Mode::Pass;
+            }
             for stack in &mut self.hosts[host].stacks {
                 stack.reads = true;
             }
@@ -40,12 +43,23 @@ impl World {
         }
         self.pump();
         self.pass_time(300);
+        self.let_serve_alone();
         for host in 0..2 {
             self.to_host[host].mode = Mode::Pass;
             self.to_client[host].mode = Mode::Pass;
         }
         self.pump();
         self.pass_time(300);
+    }
+
+    /// An operator looks after a primary that waits for a dead host.
+    fn let_serve_alone(&mut self) {
+        for host in 0..2 {
+            let isolated = self.hosts[host].state() == Some(State::Isolated);
+            if isolated && self.hosts[1 - host].node.is_none() {
+                self.hosts[host].take_over_on_request(self.now);
+            }
+        }
     }
 
     /// Everyone sends, and sends again, what there is to send, until nothing has moved for longer than any time-out of the engine.

@@ -24,7 +24,10 @@ impl World {
         let client = &self.clients[at];
         let stack = &self.hosts[host].stacks[at];
         let truth = &mut self.truth[at];
-        assert!(self.hosts[host].speaks, "a silent host sent {segment:?}");
+        assert!(
+            self.hosts[host].may_speak(self.now),
+            "a silent host sent {segment:?}"
+        );
         let known = client.state == Stack::Open && stack.name() == client.name();
         if self.split || truth.ended || !known {
             return;
@@ -70,6 +73,10 @@ impl World {
     }
 
     pub(super) fn note_takeover(&mut self, host: usize) {
+        if std::mem::take(&mut self.hosts[host].resigned) {
+            self.clean = false;
+            self.orphan(host);
+        }
         // Nobody carries on what a host took that was primary no longer, and did not know that yet.
         if std::mem::take(&mut self.hosts[host].stepped_down) {
             for truth in &mut self.truth {
@@ -109,14 +116,19 @@ impl World {
         }
         // A host that is frozen, or cut off from the clients, speaks to nobody.
         let heard = |host: usize| {
-            self.hosts[host].speaks
+            self.hosts[host].may_speak(self.now)
                 && !self.frozen[host]
                 && !matches!(
                     (self.to_host[host].mode, self.to_client[host].mode),
                     (Mode::Lose, Mode::Lose)
                 )
         };
-        self.split |= heard(0) && heard(1);
+        let both = heard(0) && heard(1);
+        assert!(
+            !both || !self.yields || self.meddled || self.split,
+            "two speakers"
+        );
+        self.split |= both;
         let protected = |host: usize| self.hosts[host].state() == Some(State::Protected);
         assert!(!(protected(0) && protected(1)), "two primaries in step");
     }
