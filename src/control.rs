@@ -27,7 +27,7 @@ use crate::sys::sysctl::{Control, Entry, Table};
 use crate::sys::{proc, timer, work};
 use core::fmt::Write;
 use core::mem;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
@@ -70,6 +70,7 @@ controls! {
     APP_FAILURE = 19, c"app_failure", 0o644;
     FIN_HOLD = 20, c"fin_hold_ms", 0o644;
     APP_LAG = 21, c"app_lag_ms", 0o644;
+    PROBE = 22, c"probe", 0o644;
 }
 
 /// How long the end of a server's stream waits for the backup's, and how long one server may be silent while the other is not, unless told, in ms.
@@ -127,6 +128,7 @@ struct Plan {
     peer: Option<Ends>,
     key: Option<KeyBytes>,
     interval_ms: u32,
+    probe: Option<IpAddr>,
     misses: u32,
     stall_ms: u32,
     retain_kb: u32,
@@ -245,6 +247,7 @@ impl Shared {
             timing: plan.timing(),
             stall_ms: plan.stall_ms,
             budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
+            probe: plan.probe,
             policy: plan.policy,
             watch: plan.watch(),
             safety: plan.safety,
@@ -298,6 +301,14 @@ impl Shared {
                 let key = KeyBytes::parse(text)?;
                 stopped?;
                 plan.key = Some(key);
+            PROBE => {
+                let probe = match text {
+                    "" => None,
+                    text => Some(config::address(text)?),
+                };
+                stopped?;
+                plan.probe = probe;
+            }
             }
             INTERVAL => {
                 plan.interval_ms = config::number(text, 1, 60_000)?;
@@ -457,6 +468,9 @@ impl Control for Shared {
             ACK_POLICY => out.write_str(plan.policy.name()),
             STALL => write!(out, "{}", plan.stall_ms),
             ISOLATION => out.write_str(plan.safety.isolation.name()),
+            PROBE => plan
+                .probe
+                .map_or(Ok(()), |probe| write!(out, "{probe}")),
             FENCE_COMMAND => plan
                 .safety
                 .fence_command
@@ -548,6 +562,7 @@ impl PerNet for Namespace {
             policy: terms.policy,
             app_failure: false,
             hold_ms: FIN_HOLD_DEFAULT,
+            probe: None,
             lag_ms: APP_LAG_DEFAULT,
             safety: Safety {
                 isolation: Isolation::default(),

@@ -5,7 +5,7 @@
 use crate::engine::config::{Command, Ends, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
-use crate::engine::emit::{emit, emit_header, MAX_PACKET};
+use crate::engine::emit::{emit, emit_echo, emit_header, MAX_PACKET};
 use crate::engine::lease::Isolation;
 use crate::engine::message::{Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Peer, Role, State};
@@ -27,9 +27,9 @@ use crate::sys::show::Show;
 use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
 use crate::sys::work::{Context, Run, Work};
-use crate::sys::{announce, clock, netdev, socket};
+use crate::sys::{announce, clock, netdev, route, socket};
 use crate::table::{Entry, Table};
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
@@ -48,6 +48,9 @@ const WARM_EVERY: u64 = 8;
 /// For so many sweeps after the link has come up every way is warmed: as long as an address of the link is tentative no neighbour is asked for in
 /// IPv6 (RFC 4862, section 5.4; Linux: `ndisc_send_ns`), and a neighbour that was not found then is given up.
 const RELINKED: u32 = 6;
+
+/// The identifier of echo requests, `ST`.
+const PROBE_IDENT: u16 = 0x5354;
 
 /// The counters of a namespace.
 pub(crate) struct Counters([Atomic<u64>; Counter::ALL.len()]);
@@ -84,6 +87,8 @@ pub(crate) struct Node {
     pub(crate) net: Net,
     pub(crate) services: Services,
     pub(crate) peer: Ends,
+    /// Who is asked whether the service's link works.
+    probe: Option<IpAddr>,
     pub(crate) key: Key,
     pub(crate) counters: Arc<Counters>,
     pub(crate) table: Pin<KVBox<Table>>,
@@ -139,6 +144,7 @@ pub(crate) struct Settings {
     pub(crate) services: Services,
     pub(crate) peer: Ends,
     pub(crate) key: Key,
+    pub(crate) probe: Option<IpAddr>,
     pub(crate) timing: Timing,
     pub(crate) stall_ms: u32,
     pub(crate) budget: Budget,
@@ -176,6 +182,7 @@ impl Node {
             services,
             peer,
             key,
+            probe,
             timing,
             stall_ms,
             budget,
@@ -196,6 +203,9 @@ impl Node {
         engine.set_eager(policy == Policy::Eager);
         engine.set_paths(peer.count());
         safety.tell(&mut engine);
+        if probe.is_some() {
+            engine.set_probing(now());
+        }
         let silent_from = engine.silent_from().map_or(u64::MAX, Instant::as_nanos);
         let last_word = LastWord::new()?;
         Arc::pin_init(
@@ -204,6 +214,7 @@ impl Node {
                 services,
                 peer,
                 key,
+                probe,
                 counters,
                 table,
                 stall_ms: Atomic::new(stall_ms),
@@ -353,6 +364,28 @@ impl Node {
         if self.tap() != ifindex {
             self.tap.store(ifindex, Relaxed);
         }
+    /// Whether a packet that came by this device is from the probed address, and tells that the service's link works. Any context.
+    pub(crate) fn is_probed(&self, source: Ipv6Addr, ifindex: u32) -> bool {
+        let tap = self.tap();
+        self.probe.is_some_and(|probe| probe == source.to_canonical()) && (tap == 0 || tap == ifindex)
+    }
+
+    /// Asks the probed address for an answer. Softirq.
+    fn ask_probed(&self, to: IpAddr) {
+        let mut packet = [0; MAX_PACKET];
+        let asked = route::source(self.net, to)
+            .and_then(|from| {
+                let sequence = self.counters.get(Counter::ProbesSent) as u16;
+                emit_echo(&mut packet, from, to, PROBE_IDENT, sequence).map_err(|_| EINVAL)
+            })
+            .and_then(|len| SkBuff::alloc(&[packet.get(..len).unwrap_or(&[])], Site::Send))
+            .and_then(|skb| skb.transmit(self.net));
+        self.count(match asked {
+            Ok(()) => Counter::ProbesSent,
+            Err(_) => Counter::ProbesFailed,
+        });
+    }
+
     }
 
     pub(crate) fn count(&self, counter: Counter) {
@@ -561,7 +594,8 @@ impl Node {
                 if self.hand_over.schedule() {
                     self.count(Counter::CutOff);
                     pr_warn!(
-                        "the backup has heard clients for {} ms that are not heard here\n",
+                        "the backup has heard clients{} for {} ms that are not heard here\n",
+                        if self.probe.is_some() { " or the probed address" } else { "" },
                         silence.as_millis()
                     );
                 }
@@ -716,6 +750,9 @@ impl Fire<HEARTBEAT> for Node {
             self.count(Counter::DetectorAsleep);
         }
         if let Some(event) = poll.event {
+        if let Some(to) = self.probe.filter(|_| poll.probe) {
+            self.ask_probed(to);
+        }
             self.on_event(event);
         }
         Some(poll.next.as_nanos())

@@ -111,11 +111,14 @@ impl Node {
 
     /// Softirq. Frames to the service's multicast address are for us, and a backup's half of a conversation is not for conntrack.
     pub(crate) fn receive_frame(&self, mut skb: SkBuff) -> Verdict {
-        let to_service = skb
-            .header(HEADERS)
-            .and_then(addresses)
-            .is_some_and(|(_, destination)| self.services.has_address(&destination));
-        if to_service {
+        let Some((source, destination)) = skb.header(HEADERS).and_then(addresses) else {
+            return Verdict::Accept(skb);
+        };
+        if self.is_probed(source, skb.ifindex()) {
+            self.count(Counter::ProbesHeard);
+            self.note_clients();
+        }
+        if self.services.has_address(&destination) {
             skb.set_pkt_host();
             self.set_tap(skb.ifindex());
             self.note_clients();

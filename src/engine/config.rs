@@ -29,6 +29,8 @@ pub const MAX_WORDS: usize = 16;
 pub enum Refusal {
     /// Not an address and port in the form `10.0.0.1:80` or `[fd00::1]:80`.
     NotAnEndpoint,
+    /// Not an address.
+    NotAnAddress,
     /// The unspecified, a multicast, a loopback or an IPv4-mapped address.
     UnusableAddress,
     /// Port 0.
@@ -63,6 +65,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::NotAnEndpoint => "not an address and port such as 10.0.0.1:80 or [fd00::1]:80",
+            Refusal::NotAnAddress => "not an address such as 10.0.0.254 or fd00::254",
             Refusal::UnusableAddress => {
                 "the address must be a unicast address of a network interface"
             }
@@ -226,6 +229,13 @@ pub fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
     if addr.port() == 0 {
         return Err(Refusal::ZeroPort);
     }
+    Ok(addr)
+}
+
+/// Reads an address.
+pub fn address(text: &str) -> Result<IpAddr, Refusal> {
+    let addr: IpAddr = text.parse().map_err(|_| Refusal::NotAnAddress)?;
+    usable(addr)?;
     Ok(addr)
 }
 

@@ -207,6 +207,12 @@ counters! {
     PathsLost => "paths_lost",
     /// Times this host handed over because its link to the clients was down, or its backup heard clients that it did not hear (primary).
     CutOff => "cut_off",
+    /// Times the address named by `probe` was asked for an answer.
+    ProbesSent => "probes_sent",
+    /// Times it could not be asked: there is no way to it, or no memory.
+    ProbesFailed => "probes_failed",
+    /// Packets that came from it on the service's link.
+    ProbesHeard => "probes_heard",
     /// The primary has missed this host, goes on alone and says so.
     PeerAlone => "peer_alone",
     /// Datagrams sent to the peer.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Builds TCP/IP packets.
+//! Builds packets: of TCP, and echo requests.
 
 use super::wire::{
     checksum::{
@@ -10,6 +10,8 @@ use super::wire::{
     ip::{
         Ipv4Header,
         Ipv6Header,
+        PROTOCOL_ICMP,
+        PROTOCOL_ICMPV6,
         PROTOCOL_TCP, //
     },
     options::MAX_OPTIONS,
@@ -18,7 +20,10 @@ use super::wire::{
     Flags,
     Segment, //
 };
-use core::fmt;
+use core::{
+    fmt,
+    net::IpAddr, //
+};
 use zerocopy::IntoBytes as _;
 
 /// Most bytes that [`emit`] writes: an IPv6 header, a TCP header and its options.
@@ -104,12 +109,13 @@ pub fn emit_header(
         destination.addr.to_ipv4_mapped(),
     ) {
         (Some(from), Some(to)) => {
-            let ip = ipv4(from.octets(), to.octets(), segment_len).ok_or(EmitError::TooLong)?;
+            let ip = ipv4(PROTOCOL_TCP, from.octets(), to.octets(), segment_len)
+                .ok_or(EmitError::TooLong)?;
             (size_of::<Ipv4Header>(), put(buf, ip.as_bytes()))
         }
         (None, None) => {
-            let ip = ipv6(source.addr.octets(), destination.addr.octets(), segment_len)
-                .ok_or(EmitError::TooLong)?;
+            let (from, to) = (source.addr.octets(), destination.addr.octets());
+            let ip = ipv6(PROTOCOL_TCP, from, to, segment_len).ok_or(EmitError::TooLong)?;
             (size_of::<Ipv6Header>(), put(buf, ip.as_bytes()))
         }
         _ => return Err(EmitError::MixedVersions),
@@ -126,7 +132,57 @@ pub fn emit_header(
     Ok(ip_len.saturating_add(tcp_len))
 }
 
-fn ipv4(source: [u8; 4], destination: [u8; 4], payload_len: usize) -> Option<Ipv4Header> {
+/// Bytes of an echo request without data, ICMP (RFC 792) or ICMPv6 (RFC 4443, section 4.1).
+const ECHO_LEN: usize = 8;
+
+/// Writes an echo request to the start of `buf` and returns its length in bytes. The data is empty, the identifier and the sequence number
+/// are `ident` and `sequence`.
+///
+/// # Errors
+///
+/// [`EmitError::MixedVersions`]; what is in `buf` then means nothing.
+pub fn emit_echo(
+    buf: &mut [u8; MAX_PACKET],
+    source: IpAddr,
+    destination: IpAddr,
+    ident: u16,
+    sequence: u16,
+) -> Result<usize, EmitError> {
+    let [[a, b], [c, d]] = [ident, sequence].map(u16::to_be_bytes);
+    let message = |kind, check: u16| {
+        let [high, low] = check.to_be_bytes();
+        [kind, 0, high, low, a, b, c, d]
+    };
+    let (ip_len, rest, kind, sum) = match (source, destination) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let ip = ipv4(PROTOCOL_ICMP, from.octets(), to.octets(), ECHO_LEN)
+                .ok_or(EmitError::TooLong)?;
+            let rest = put(buf, ip.as_bytes());
+            (size_of::<Ipv4Header>(), rest, 8, Sum::default())
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let ip = ipv6(PROTOCOL_ICMPV6, from.octets(), to.octets(), ECHO_LEN)
+                .ok_or(EmitError::TooLong)?;
+            let sum = Sum::default()
+                .bytes(&from.octets())
+                .bytes(&to.octets())
+                .word(ECHO_LEN as u32)
+                .word(u32::from(PROTOCOL_ICMPV6));
+            (size_of::<Ipv6Header>(), put(buf, ip.as_bytes()), 128, sum)
+        }
+        _ => return Err(EmitError::MixedVersions),
+    };
+    let check = sum.bytes(&message(kind, 0)).check();
+    put(rest, &message(kind, check));
+    Ok(ip_len.saturating_add(ECHO_LEN))
+}
+
+fn ipv4(
+    protocol: u8,
+    source: [u8; 4],
+    destination: [u8; 4],
+    payload_len: usize,
+) -> Option<Ipv4Header> {
     let total_len = payload_len.checked_add(size_of::<Ipv4Header>())?;
     let mut ip = Ipv4Header {
         version_ihl: 0x45,
@@ -135,7 +191,7 @@ fn ipv4(source: [u8; 4], destination: [u8; 4], payload_len: usize) -> Option<Ipv
         id: 0.into(),
         fragment: Ipv4Header::DONT_FRAGMENT.into(),
         ttl: HOP_LIMIT,
-        protocol: PROTOCOL_TCP,
+        protocol,
         check: 0.into(),
         source,
         destination,
@@ -144,11 +200,16 @@ fn ipv4(source: [u8; 4], destination: [u8; 4], payload_len: usize) -> Option<Ipv
     Some(ip)
 }
 
-fn ipv6(source: [u8; 16], destination: [u8; 16], payload_len: usize) -> Option<Ipv6Header> {
+fn ipv6(
+    protocol: u8,
+    source: [u8; 16],
+    destination: [u8; 16],
+    payload_len: usize,
+) -> Option<Ipv6Header> {
     Some(Ipv6Header {
         version_class_flow: (6 << 28).into(),
         payload_len: u16::try_from(payload_len).ok()?.into(),
-        next_header: PROTOCOL_TCP,
+        next_header: protocol,
         hop_limit: HOP_LIMIT,
         source,
         destination,

@@ -126,11 +126,16 @@ pub struct Poll {
     pub heartbeat: bool,
     /// What the detector found.
     pub event: Option<Event>,
+    /// Whether to ask the probed address for an answer now.
+    pub probe: bool,
     /// Whether the detector found this host to have been asleep.
     pub asleep: bool,
     /// When to poll again.
     pub next: Instant,
 }
+
+/// How often the probed address is asked at most: a few times in what makes a host cut off.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
 
 /// How long to wait after a primary could not be switched off.
 pub const FENCE_AGAIN: Duration = Duration::from_secs(1);
@@ -202,6 +207,8 @@ pub struct Node {
     detector: Detector,
     paths: Paths,
     hearing: Hearing,
+    /// When the probed address is asked next, if there is one.
+    next_probe: Option<Instant>,
     unlinked: bool,
     peer_unlinked: bool,
     joined: bool,
@@ -236,6 +243,7 @@ impl Node {
             detector: Detector::default(),
             paths: Paths::new(1),
             hearing: Hearing::new(now),
+            next_probe: None,
             unlinked: false,
             peer_unlinked: false,
             joined: false,
@@ -320,6 +328,12 @@ impl Node {
     pub fn heard_by(&mut self, path: usize, now: Instant) -> Option<Event> {
         let back = self.joined && self.paths.heard(path, now);
         back.then_some(Event::PathBack(path))
+    }
+
+    /// There is an address beyond the service's link that answers, which shows that the link works while clients are idle. It is of use where two paths
+    /// lead to the peer. What comes from it is said by [`Node::heard_clients`].
+    pub fn set_probing(&mut self, now: Instant) {
+        self.next_probe = (self.paths.count() > 1).then_some(now);
     }
 
     /// Something for the service came in at `at`. Said before [`Node::poll`] and [`Node::header`].
@@ -598,8 +612,13 @@ impl Node {
         if heartbeat {
             self.next_heartbeat = now.after(self.timing.interval);
         }
+        let probe = self.joined && self.next_probe.is_some_and(|at| now >= at);
+        if probe {
+            self.next_probe = Some(now.after(self.timing.interval.max(PROBE_EVERY)));
+        }
         Poll {
             heartbeat,
+            probe,
             event,
             asleep: suspicion == Suspicion::Asleep,
             next: self.schedule(),

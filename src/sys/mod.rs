@@ -28,7 +28,7 @@ pub(crate) mod pernet;
 pub(crate) mod plant;
 pub(crate) mod proc;
 pub(crate) mod rcu;
-mod route;
+pub(crate) mod route;
 pub(crate) mod show;
 pub(crate) mod skb;
 pub(crate) mod socket;

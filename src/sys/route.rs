@@ -148,6 +148,26 @@ impl Drop for Dst {
     }
 }
 
+/// The address that this host sends from to `to`, by its routes. Any context.
+///
+/// # Errors
+///
+/// Of the route.
+pub(crate) fn source(net: Net, to: IpAddr) -> Result<IpAddr> {
+    let flow = Flow {
+        from: match to {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        },
+        to,
+        ifindex: 0,
+        protocol: 0,
+        ports: (0, 0),
+        mark: 0,
+    };
+    Dst::lookup(net, &flow).map(|(_, from)| from)
+}
+
 /// The C form of an address.
 pub(super) fn in6_addr(address: Ipv6Addr) -> bindings::in6_addr {
     bindings::in6_addr {

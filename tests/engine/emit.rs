@@ -7,7 +7,7 @@ mod common;
 use common::{check_field, end, internet_checksum, tcp_checksum};
 use proptest::{collection::vec, prelude::*};
 use sttcp::{
-    emit::{emit, emit_header, EmitError, MAX_PACKET},
+    emit::{emit, emit_echo, emit_header, EmitError, MAX_PACKET},
     seq::SeqNumber,
     wire::{Endpoint, Flags, Options, Packet, Sack, Segment, Timestamps},
 };
@@ -305,4 +305,29 @@ proptest! {
         let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
         prop_assert_eq!(length, bytes.len() - if source.is_ipv4() { 0 } else { 40 });
     }
+}
+
+#[test]
+fn echo_requests_are_what_any_host_answers() {
+    let mut buf = [0; MAX_PACKET];
+    let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
+    let (from, to) = (address("10.0.0.1"), address("10.0.0.254"));
+    let len = emit_echo(&mut buf, from, to, 0x5354, 7).unwrap();
+    assert_eq!(len, 28);
+    assert_eq!(internet_checksum(&buf[..20]), 0);
+    assert_eq!(buf[9], 1);
+    assert_eq!((buf[20], buf[21]), (8, 0));
+    assert_eq!(buf[24..28], [0x53, 0x54, 0, 7]);
+    assert_eq!(internet_checksum(&buf[20..28]), 0);
+
+    let (from, to) = (address("fd00::1"), address("fd00::254"));
+    let len = emit_echo(&mut buf, from, to, 0x5354, 7).unwrap();
+    assert_eq!(len, 48);
+    assert_eq!((buf[6], buf[40], buf[41]), (58, 128, 0));
+    // RFC 8200, section 8.1: addresses, length, next header.
+    let pseudo = [&buf[8..40], &[0, 0, 0, 8, 0, 0, 0, 58], &buf[40..48]].concat();
+    assert_eq!(internet_checksum(&pseudo), 0);
+
+    let mixed = emit_echo(&mut buf, address("10.0.0.1"), to, 0, 0);
+    assert_eq!(mixed, Err(EmitError::MixedVersions));
 }

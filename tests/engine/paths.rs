@@ -196,3 +196,38 @@ fn primary_that_is_cut_off_from_the_clients_knows() {
     p.set_paths(1);
     assert_eq!(deafen(&mut p, &mut b), None);
 }
+
+#[test]
+fn probed_address_is_asked_ten_times_a_second() {
+    let asked = |node: &mut Node, to| {
+        (200..to)
+            .step_by(10)
+            .filter(|at| node.poll(ms(*at), 7).probe)
+            .count()
+    };
+    let (mut p, mut b) = pair();
+    for node in [&mut p, &mut b] {
+        assert!(!node.poll(ms(0), 7).probe);
+        node.set_probing(ms(0));
+    }
+    beat(&mut p, &mut b, &[0, 1], ms(200));
+    beat(&mut b, &mut p, &[0, 1], ms(200));
+    let mut times = [0, 0];
+    for at in (200..1200).step_by(10) {
+        beat(&mut p, &mut b, &[0, 1], ms(at));
+        beat(&mut b, &mut p, &[0, 1], ms(at));
+        times[0] += usize::from(p.poll(ms(at), 7).probe);
+        times[1] += usize::from(b.poll(ms(at), 7).probe);
+    }
+    assert_eq!(times, [10, 10]);
+    // Without a peer there is nobody to compare with; by one path there is nothing to learn.
+    let mut alone = Node::new(Role::Primary, 1, TIMING, 0xa1, ms(0));
+    alone.set_paths(2);
+    alone.set_probing(ms(0));
+    assert_eq!(asked(&mut alone, 1000), 0);
+    let (mut p, mut b) = pair();
+    p.set_paths(1);
+    p.set_probing(ms(0));
+    beat(&mut b, &mut p, &[0], ms(190));
+    assert_eq!(asked(&mut p, 220), 0);
+}

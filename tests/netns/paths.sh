@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Two paths between the hosts: the service's link, and a cable of their own. Either of the two is lost, the service's link on either host, both.
+# Two paths between the hosts: the service's link, and a cable of their own. Either of the two is lost, the service's link on either host, both. At last without a client that speaks.
 #
 #     primary eth0 ── switch (see lib.sh) ── eth0 backup      10.0.0.1, 10.0.0.2
 #     primary peer0 ──────────────────────── peer0 backup     10.1.0.1, 10.1.0.2
@@ -105,4 +105,34 @@ result $? "a host is gone from both: the other takes over, streams go on"
 ip -n "$speaker" link set peer0 up
 rejoin && move_on && end_well
 result $? "it is back, no stream broke"
+
+# idle VERSION: no client says a word; what answers at an address beyond the link is missed instead.
+idle() {
+    local address host before
+    address=$([ "$1" = 4 ] && echo 10.0.0.10 || echo fd00::10)
+    for host in primary backup; do set_control $host role off; done
+    for host in primary backup; do set_control $host probe "$address"; done
+    set_control "$speaker" role primary && set_control "$silent" role backup && settle
+    result $? "IPv$1, idle clients: the pair is in step, $address is asked"
+    before=$(takeovers)
+    wait_until 10 rises primary probes_heard 20 && wait_until 10 rises backup probes_heard 20 && sleep 2 &&
+        [ "$(takeovers)" -eq "$before" ] && [ "$(counter primary probes_failed)" -eq 0 ]
+    result $? "IPv$1, idle clients: both hosts hear it, and nothing else happens"
+    loses_idle "$1"
+}
+loses_idle() {
+    local host=$speaker cut
+    cut=$(counter "$host" cut_off)
+    deafen
+    wait_until 15 has_state "$silent" protected && rises "$host" cut_off "$cut" &&
+        dmesg | grep -q 'sttcp: the backup has heard clients or the probed address for .* that are not heard here'
+    result $? "IPv$1, idle clients: a primary that does not hear it hands over, and says why"
+    mend
+    settle && streams "$1" && end_well
+    result $? "IPv$1, idle clients: the pair is in step, and serves"
+}
+idle 4
+idle 6
+! set_control "$speaker" probe 10.0.0.11 && dmesg | grep 'sttcp: probe refused' | tail -1 | grep -q 'role is off'
+result $? "another probe is refused while the role is on"
 ktap_end

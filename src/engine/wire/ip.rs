@@ -23,6 +23,9 @@ use zerocopy::{
 /// Protocol number of TCP, in IPv4 and as an IPv6 next header.
 pub const PROTOCOL_TCP: u8 = 6;
 
+/// Protocol number of ICMP.
+pub const PROTOCOL_ICMP: u8 = 1;
+
 /// Protocol number of ICMPv6.
 pub const PROTOCOL_ICMPV6: u8 = 58;
 
