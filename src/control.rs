@@ -71,6 +71,7 @@ controls! {
     FIN_HOLD = 20, c"fin_hold_ms", 0o644;
     APP_LAG = 21, c"app_lag_ms", 0o644;
     PROBE = 22, c"probe", 0o644;
+    APP_LAG_BYTES = 23, c"app_lag_bytes", 0o644;
 }
 
 /// How long the end of a server's stream waits for the backup's, and how long one server may be silent while the other is not, unless told, in ms.
@@ -126,18 +127,19 @@ struct Plan {
     services: Option<Services>,
     local: Option<Ends>,
     peer: Option<Ends>,
+    probe: Option<IpAddr>,
     key: Option<KeyBytes>,
     interval_ms: u32,
-    probe: Option<IpAddr>,
     misses: u32,
     stall_ms: u32,
     retain_kb: u32,
     retain_total_mb: u32,
     policy: Policy,
-    /// Whether a failure of the server's program moves the node, and what tells of one, in ms.
+    /// Whether a failure of the server's program moves the node, and what tells of one, in ms and bytes.
     app_failure: bool,
     hold_ms: u32,
     lag_ms: u32,
+    lag_bytes: u32,
     safety: Safety,
     /// Whether it was said that there is no fencing.
     told_unfenced: bool,
@@ -159,6 +161,7 @@ impl Plan {
             true => Watch {
                 hold_ms: self.hold_ms,
                 lag_ms: self.lag_ms,
+                lag_bytes: self.lag_bytes,
             },
         }
     }
@@ -243,11 +246,11 @@ impl Shared {
             epoch: plan.epoch.max(1),
             services,
             peer,
+            probe: plan.probe,
             key: Key::new(key.as_bytes()),
             timing: plan.timing(),
             stall_ms: plan.stall_ms,
             budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
-            probe: plan.probe,
             policy: plan.policy,
             watch: plan.watch(),
             safety: plan.safety,
@@ -297,10 +300,6 @@ impl Shared {
                 stopped?;
                 plan.peer = Some(peer);
             }
-            KEY => {
-                let key = KeyBytes::parse(text)?;
-                stopped?;
-                plan.key = Some(key);
             PROBE => {
                 let probe = match text {
                     "" => None,
@@ -309,6 +308,10 @@ impl Shared {
                 stopped?;
                 plan.probe = probe;
             }
+            KEY => {
+                let key = KeyBytes::parse(text)?;
+                stopped?;
+                plan.key = Some(key);
             }
             INTERVAL => {
                 plan.interval_ms = config::number(text, 1, 60_000)?;
@@ -368,6 +371,10 @@ impl Shared {
             }
             APP_LAG => {
                 plan.lag_ms = config::number(text, 0, 600_000)?;
+                self.agree(&plan);
+            }
+            APP_LAG_BYTES => {
+                plan.lag_bytes = config::number(text, 0, 1 << 30)?;
                 self.agree(&plan);
             }
             TAP if text == "l2" => {}
@@ -460,6 +467,9 @@ impl Control for Shared {
                 .peer
                 .as_ref()
                 .map_or(Ok(()), |peer| write!(out, "{peer}")),
+            PROBE => plan
+                .probe
+                .map_or(Ok(()), |probe| write!(out, "{probe}")),
             INTERVAL => write!(out, "{}", plan.interval_ms),
             MISSES => write!(out, "{}", plan.misses),
             TAP => out.write_str("l2"),
@@ -468,9 +478,6 @@ impl Control for Shared {
             ACK_POLICY => out.write_str(plan.policy.name()),
             STALL => write!(out, "{}", plan.stall_ms),
             ISOLATION => out.write_str(plan.safety.isolation.name()),
-            PROBE => plan
-                .probe
-                .map_or(Ok(()), |probe| write!(out, "{probe}")),
             FENCE_COMMAND => plan
                 .safety
                 .fence_command
@@ -479,6 +486,7 @@ impl Control for Shared {
             APP_FAILURE => out.write_str(if plan.app_failure { "node" } else { "off" }),
             FIN_HOLD => write!(out, "{}", plan.hold_ms),
             APP_LAG => write!(out, "{}", plan.lag_ms),
+            APP_LAG_BYTES => write!(out, "{}", plan.lag_bytes),
             FENCE_TIMEOUT => write!(out, "{}", plan.safety.fence_timeout.as_millis()),
             _ => Ok(()),
         };
@@ -553,6 +561,7 @@ impl PerNet for Namespace {
             services: None,
             local: None,
             peer: None,
+            probe: None,
             key: None,
             interval_ms: 50,
             misses: 3,
@@ -562,8 +571,8 @@ impl PerNet for Namespace {
             policy: terms.policy,
             app_failure: false,
             hold_ms: FIN_HOLD_DEFAULT,
-            probe: None,
             lag_ms: APP_LAG_DEFAULT,
+            lag_bytes: 0,
             safety: Safety {
                 isolation: Isolation::default(),
                 fence_command: None,

@@ -99,6 +99,7 @@ pub(crate) struct Node {
     /// How the server's programs are watched, in ms.
     hold_ms: Atomic<u32>,
     lag_ms: Atomic<u32>,
+    lag_bytes: Atomic<u32>,
     /// Protocol state of the node; held for a few instructions, for each datagram and each timer tick.
     #[pin]
     pub(crate) engine: BhLock<Engine>,
@@ -143,8 +144,8 @@ pub(crate) struct Settings {
     pub(crate) epoch: u32,
     pub(crate) services: Services,
     pub(crate) peer: Ends,
-    pub(crate) key: Key,
     pub(crate) probe: Option<IpAddr>,
+    pub(crate) key: Key,
     pub(crate) timing: Timing,
     pub(crate) stall_ms: u32,
     pub(crate) budget: Budget,
@@ -181,8 +182,8 @@ impl Node {
             epoch,
             services,
             peer,
-            key,
             probe,
+            key,
             timing,
             stall_ms,
             budget,
@@ -202,10 +203,10 @@ impl Node {
         let mut engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         engine.set_eager(policy == Policy::Eager);
         engine.set_paths(peer.count());
-        safety.tell(&mut engine);
         if probe.is_some() {
             engine.set_probing(now());
         }
+        safety.tell(&mut engine);
         let silent_from = engine.silent_from().map_or(u64::MAX, Instant::as_nanos);
         let last_word = LastWord::new()?;
         Arc::pin_init(
@@ -213,8 +214,8 @@ impl Node {
                 net,
                 services,
                 peer,
-                key,
                 probe,
+                key,
                 counters,
                 table,
                 stall_ms: Atomic::new(stall_ms),
@@ -222,6 +223,7 @@ impl Node {
                 eager: Atomic::new(policy == Policy::Eager),
                 hold_ms: Atomic::new(watch.hold_ms),
                 lag_ms: Atomic::new(watch.lag_ms),
+                lag_bytes: Atomic::new(watch.lag_bytes),
                 engine <- new_bh_lock!(engine, "sttcp_engine"),
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
                 speaks: Atomic::new(u32::from(role == Role::Primary)),
@@ -322,6 +324,7 @@ impl Node {
             watch: Watch {
                 hold_ms: self.hold_ms.load(Relaxed),
                 lag_ms: self.lag_ms.load(Relaxed),
+                lag_bytes: self.lag_bytes.load(Relaxed),
             },
         }
     }
@@ -331,6 +334,7 @@ impl Node {
         self.budget.set(each_kb, total_mb);
         self.hold_ms.store(watch.hold_ms, Relaxed);
         self.lag_ms.store(watch.lag_ms, Relaxed);
+        self.lag_bytes.store(watch.lag_bytes, Relaxed);
         self.eager.store(policy == Policy::Eager, Relaxed);
         self.engine.lock().set_eager(policy == Policy::Eager);
         let (terms, now) = (self.terms(), now());
@@ -360,10 +364,6 @@ impl Node {
         Instant::from_nanos(self.clients_at.load(Relaxed))
     }
 
-    pub(crate) fn set_tap(&self, ifindex: u32) {
-        if self.tap() != ifindex {
-            self.tap.store(ifindex, Relaxed);
-        }
     /// Whether a packet that came by this device is from the probed address, and tells that the service's link works. Any context.
     pub(crate) fn is_probed(&self, source: Ipv6Addr, ifindex: u32) -> bool {
         let tap = self.tap();
@@ -386,6 +386,10 @@ impl Node {
         });
     }
 
+    pub(crate) fn set_tap(&self, ifindex: u32) {
+        if self.tap() != ifindex {
+            self.tap.store(ifindex, Relaxed);
+        }
     }
 
     pub(crate) fn count(&self, counter: Counter) {
@@ -746,13 +750,13 @@ impl Fire<HEARTBEAT> for Node {
         if poll.heartbeat {
             self.beat();
         }
+        if let Some(to) = self.probe.filter(|_| poll.probe) {
+            self.ask_probed(to);
+        }
         if poll.asleep {
             self.count(Counter::DetectorAsleep);
         }
         if let Some(event) = poll.event {
-        if let Some(to) = self.probe.filter(|_| poll.probe) {
-            self.ask_probed(to);
-        }
             self.on_event(event);
         }
         Some(poll.next.as_nanos())

@@ -770,11 +770,20 @@ impl Connection {
         self.edge.since(self.rcv_nxt) < WORTH
     }
 
-    /// Whether the shadow's server has read what fills the window here. A window that is merely wider than this one proves nothing: two servers that
+    /// How much the shadow's server has read, if that is no less than what fills the window here; else 0. A window that is merely wider than this one proves nothing: two servers that
     /// both do not read may have buffers of different sizes.
-    fn is_outread(&self) -> bool {
+    fn outread(&self) -> u32 {
         let (shadow_edge, rcv_nxt) = self.opened_at;
-        self.is_full() && self.shadow_edge.since(shadow_edge) >= self.edge.since(rcv_nxt)
+        let (there, here) = (
+            self.shadow_edge.since(shadow_edge),
+            self.edge.since(rcv_nxt),
+        );
+        let outread = self.is_full() && there >= here;
+        if outread {
+            u32::try_from(there).unwrap_or(0)
+        } else {
+            0
+        }
     }
 
     /// Looks at what the programs do, if it is time.
@@ -787,7 +796,7 @@ impl Connection {
             heard: self.snd_una,
             shadow: self.shadow_snd,
             edge: self.edge,
-            outread: self.is_outread(),
+            outread: self.outread(),
         };
         match self.pulse.poll(places, self.terms.watch, now) {
             Some(Finding::Ask) => {

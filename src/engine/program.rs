@@ -17,6 +17,8 @@ pub struct Watch {
     pub hold_ms: u32,
     /// After how long one program must have sent what the other has, in ms; sysctl `app_lag_ms`. 0: never.
     pub lag_ms: u32,
+    /// By how many bytes one program must be ahead of the other for [`SOON`] to be long enough; sysctl `app_lag_bytes`. 0: never.
+    pub lag_bytes: u32,
 }
 
 impl Watch {
@@ -24,6 +26,7 @@ impl Watch {
     pub const OFF: Self = Self {
         hold_ms: 0,
         lag_ms: 0,
+        lag_bytes: 0,
     };
 
     pub(super) fn hold(self) -> Option<Duration> {
@@ -34,6 +37,9 @@ impl Watch {
         (self.lag_ms > 0).then_some(Duration::from_millis(self.lag_ms.into()))
     }
 }
+
+/// After how long a program may be looked at that is far behind the other.
+pub const SOON: Duration = Duration::from_millis(100);
 
 /// What the primary's program has done, and the shadow's has not.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -137,8 +143,8 @@ pub(super) struct Places {
     pub(super) heard: SeqNumber,
     pub(super) shadow: SeqNumber,
     pub(super) edge: SeqNumber,
-    /// Whether the client has filled that window, and the shadow's has opened by as much since it opened last.
-    pub(super) outread: bool,
+    /// If the client has filled that window, and the shadow's has opened by as much or more since it opened last: by how much. Else 0.
+    pub(super) outread: u32,
 }
 
 /// What comes of a look at both programs.
@@ -156,6 +162,9 @@ pub(super) enum Finding {
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     next: Option<Instant>,
+    /// When that may have been; and whether only a program is looked for that is far behind.
+    stirred: Instant,
+    far: bool,
     stage: Stage,
     /// How far the program here was when the backup was asked.
     own: SeqNumber,
@@ -176,8 +185,23 @@ impl Pulse {
     /// One of the programs may have something to say.
     pub(super) fn stir(&mut self, watch: Watch, now: Instant) {
         if self.next.is_none() {
-            self.next = watch.lag().map(|lag| now.after(lag));
-            self.stage = Stage::Ask;
+            self.stirred = now;
+            self.begin(watch.lag_bytes > 0, watch, now);
+        }
+    }
+
+    /// The first look of a row, or of the second row, that at programs which are behind by any byte.
+    fn begin(&mut self, far: bool, watch: Watch, now: Instant) {
+        self.far = far;
+        self.stage = Stage::Ask;
+        let wait = self.wait(watch);
+        self.next = wait.map(|wait| self.stirred.after(wait).max(now));
+    }
+
+    fn wait(&self, watch: Watch) -> Option<Duration> {
+        match self.far {
+            true => Some(watch.lag().map_or(SOON, |lag| lag.min(SOON))),
+            false => watch.lag(),
         }
     }
 
@@ -192,7 +216,12 @@ impl Pulse {
 
     pub(super) fn poll(&mut self, at: Places, watch: Watch, now: Instant) -> Option<Finding> {
         self.next.take_if(|next| now >= *next)?;
-        let half = watch.lag()?.checked_div(2).unwrap_or_default();
+        if self.far && watch.lag_bytes == 0 {
+            // That has been given up meanwhile.
+            self.begin(false, watch, now);
+            return None;
+        }
+        let half = self.wait(watch)?.checked_div(2).unwrap_or_default();
         self.next = Some(now.after(half));
         let waits = self.stage != Stage::Ask && !self.answered;
         if self.stage == Stage::Ask || waits {
@@ -202,13 +231,17 @@ impl Pulse {
             return Some(Finding::Ask);
         }
         // Whoever has something under way may wait for the client or the network.
+        let least = if self.far { watch.lag_bytes } else { 1 };
+        let behind = |slower: SeqNumber, faster: SeqNumber| {
+            u32::try_from(faster.since(slower)).is_ok_and(|bytes| bytes >= least)
+        };
         let idle = at.own == self.own && at.heard == self.own;
-        let reads = at.edge != self.edge || !at.outread;
-        if idle && at.shadow > self.own || !reads {
+        let reads = at.edge != self.edge || at.outread < least;
+        if idle && behind(self.own, at.shadow) || !reads {
             self.next = None;
             return Some(Finding::Hung);
         }
-        if at.heard >= self.own && at.shadow < self.own {
+        if at.heard >= self.own && behind(at.shadow, self.own) {
             if self.stage == Stage::JudgeShadow {
                 self.next = None;
                 return Some(Finding::ShadowHung);
@@ -218,6 +251,9 @@ impl Pulse {
             return Some(Finding::Ask);
         }
         self.next = None;
+        if self.far {
+            self.begin(false, watch, now);
+        }
         None
     }
 }

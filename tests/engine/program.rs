@@ -21,6 +21,13 @@ use sttcp::{
 const WATCH: Watch = Watch {
     hold_ms: 200,
     lag_ms: 1000,
+    lag_bytes: 0,
+};
+
+/// Who is behind by 300 bytes is given 100 ms.
+const FAR: Watch = Watch {
+    lag_bytes: 300,
+    ..WATCH
 };
 
 fn protected_by(watch: Watch) -> Connection {
@@ -449,6 +456,80 @@ fn backups_server_that_hangs_is_left() {
     connection.on_progress(&progress(0, 100), ms(1512));
     until(&mut connection, ms(9000));
     assert_eq!(connection.state(), State::Protected);
+}
+
+/// What is done until 150 ms after a request if the shadow has answered so much, and when.
+fn far_behind(answer: u32, watch: Watch) -> (Connection, Vec<(Instant, Actions)>) {
+    let mut connection = protected_by(watch);
+    request(&mut connection, 0, ms(10));
+    connection.on_progress(&progress(10, 0), ms(11));
+    let asked = until(&mut connection, ms(110));
+    assert!(asked.len() == 1 && asked[0].0 == ms(110) && asks(&asked[0].1));
+    connection.on_progress(&progress(10, answer), ms(112));
+    let said = until(&mut connection, ms(160));
+    (connection, said)
+}
+
+#[test]
+fn server_that_is_far_behind_is_found_soon() {
+    let (_, said) = far_behind(300, FAR);
+    let (at, last) = *said.last().unwrap();
+    assert_eq!((at, last.failed), (ms(160), Some(Failure::Hung)));
+    // The other measure is not needed for that.
+    let (_, said) = far_behind(300, Watch { lag_ms: 0, ..FAR });
+    assert_eq!(said.last().unwrap().1.failed, Some(Failure::Hung));
+}
+
+#[test]
+fn server_that_is_little_behind_is_given_its_time() {
+    let (mut connection, said) = far_behind(299, FAR);
+    assert!(said.iter().all(|(_, actions)| actions.failed.is_none()));
+    // As long as without the other measure, from when it had something to say.
+    let said = until(&mut connection, ms(1010));
+    assert!(said.len() == 1 && said[0].0 == ms(1010) && asks(&said[0].1));
+    connection.on_progress(&progress(10, 299), ms(1012));
+    let said = until(&mut connection, ms(1510));
+    assert_eq!(said[0].1.failed, Some(Failure::Hung));
+    // Or for ever.
+    let (mut connection, _) = far_behind(299, Watch { lag_ms: 0, ..FAR });
+    assert_eq!(until(&mut connection, ms(100_000)), []);
+}
+
+#[test]
+fn what_is_far_may_change() {
+    let mut connection = protected_by(FAR);
+    request(&mut connection, 0, ms(10));
+    connection.on_progress(&progress(10, 0), ms(11));
+    until(&mut connection, ms(110));
+    connection.on_progress(&progress(10, 300), ms(112));
+    let terms = Terms {
+        watch: WATCH,
+        ..Terms::default()
+    };
+    connection.set_terms(terms, ms(120));
+    let said = until(&mut connection, ms(1009));
+    assert!(
+        said.iter().all(|(_, it)| *it == Actions::default()),
+        "{said:?}"
+    );
+    connection.set_terms(Terms::default(), ms(1009));
+    assert!(until(&mut connection, ms(9000))
+        .iter()
+        .all(|(_, it)| *it == Actions::default()));
+}
+
+#[test]
+fn backups_server_that_is_far_behind_is_left_soon() {
+    let mut connection = protected_by(FAR);
+    connection.on_server(&seg(p(0), c(0)).data(300).window(5000), ms(10));
+    connection.on_client(&seg(c(0), p(300)), Peer::Joined, ms(12));
+    for at in [110, 160] {
+        let said = until(&mut connection, ms(at));
+        assert!(said.len() == 1 && asks(&said[0].1), "{said:?}");
+        connection.on_progress(&progress(0, 0), ms(at + 2));
+    }
+    let said = until(&mut connection, ms(210));
+    assert_eq!(said[0].1.count, Some(Counter::UnprotectedServerHung));
 }
 
 #[test]

@@ -84,6 +84,9 @@ for value in 60001 x -1 ""; do refused fin_hold_ms "$value" "number"; done
 takes fin_hold_ms 0
 for value in 600001 x -1 ""; do refused app_lag_ms "$value" "number"; done
 takes app_lag_ms 600000
+[ "$(primary cat /proc/sys/net/sttcp/app_lag_bytes)" = 0 ]; result $? "app_lag_bytes is 0"
+for value in 1073741825 x -1 ""; do refused app_lag_bytes "$value" "number"; done
+takes app_lag_bytes 1073741824
 for name in retain_kb retain_total_mb; do
     for value in 1048577 x -1 ""; do refused $name "$value" "number"; done
     takes $name 0

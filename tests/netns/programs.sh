@@ -81,6 +81,16 @@ for _ in 1 2; do
     fails_here "ended, $speaker" TERM servers_ended
     fails_here "stopped, $speaker" STOP servers_hung
 done
+# By bytes alone: the download is far behind at once.
+for host in primary backup; do
+    set_control $host app_lag_ms 0
+    set_control $host app_lag_bytes 20000
+done
+fails_here "stopped, far behind, $speaker" STOP servers_hung
+for host in primary backup; do
+    set_control $host app_lag_ms $((1000 * SLOW))
+    set_control $host app_lag_bytes 0
+done
 fails_there "killed on the backup" KILL unprotected_server_ended unprotected_shadow_gone
 fails_there "stopped on the backup" STOP unprotected_server_hung unprotected_stalled
 # Told not to care, a primary passes its server's end on.

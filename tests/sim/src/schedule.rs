@@ -153,10 +153,16 @@ impl Schedule {
         }
         // The programs are watched, and some of host 0 fail.
         let watch = match later.chance(150) {
-            true => Watch {
-                hold_ms: later.range(50, 500) as u32,
-                lag_ms: later.range(200, 1500) as u32,
-            },
+            true => {
+                let (hold_ms, lag_ms) =
+                    (later.range(50, 500) as u32, later.range(200, 1500) as u32);
+                Watch {
+                    hold_ms,
+                    lag_ms,
+                    // Of no row of its own, which would make every seed another schedule.
+                    lag_bytes: if hold_ms % 3 == 0 { lag_ms } else { 0 },
+                }
+            }
             false => Watch::OFF,
         };
         let mut blow = blow;
