@@ -203,6 +203,8 @@ pub struct Node {
     sequence: u64,
     started: Instant,
     peer: PeerSession,
+    /// The session that had named ours before the present one was heard, which has not named it yet and may be a recording.
+    displaced: PeerSession,
     past: [u64; REMEMBERED],
     detector: Detector,
     paths: Paths,
@@ -239,6 +241,7 @@ impl Node {
             sequence: 0,
             started: now,
             peer: PeerSession::default(),
+            displaced: PeerSession::default(),
             past: [0; REMEMBERED],
             detector: Detector::default(),
             paths: Paths::new(1),
@@ -450,8 +453,9 @@ impl Node {
             }
             // A peer that does not know our session yet cannot be told from a recording: it is answered, not believed.
             self.adopt(header.session, bound);
-        } else if bound {
+        } else if bound && !self.peer.bound {
             self.peer.bound = true;
+            self.refuse_displaced();
         }
         if !self.peer.fresh(header.sequence) {
             return Err(Counter::PeerReplayed);
@@ -552,19 +556,35 @@ impl Node {
 
     fn adopt(&mut self, session: u64, bound: bool) {
         if self.peer.bound {
-            self.past.rotate_right(1);
-            if let Some(slot) = self.past.first_mut() {
-                *slot = self.peer.id;
+            self.displaced = core::mem::take(&mut self.peer);
+        }
+        if self.displaced.id == session {
+            // It lives, and what displaced it was a recording.
+            self.peer = core::mem::take(&mut self.displaced);
+        } else {
+            self.peer = PeerSession {
+                id: session,
+                bound,
+                ..PeerSession::default()
+            };
+            if bound {
+                self.refuse_displaced();
             }
         }
-        self.peer = PeerSession {
-            id: session,
-            bound,
-            ..PeerSession::default()
-        };
         self.detector.forget();
         // The next datagram of this session raises `Joined`, and the old session's connections are void.
         self.joined = false;
+    }
+
+    /// The peer is in another session, and has proved it: what was said in the one before is void.
+    fn refuse_displaced(&mut self) {
+        let displaced = core::mem::take(&mut self.displaced);
+        if displaced.id != 0 {
+            self.past.rotate_right(1);
+            if let Some(slot) = self.past.first_mut() {
+                *slot = displaced.id;
+            }
+        }
     }
 
     /// Ends the present session on this side.
@@ -572,6 +592,7 @@ impl Node {
         self.session = fresh_session.max(1);
         self.sequence = 0;
         self.peer.bound = false;
+        self.displaced = PeerSession::default();
         self.unaware_until = None;
         self.detector.forget();
         self.paths.forget();

@@ -272,6 +272,46 @@ fn stranger_without_our_session_does_not_displace_a_living_peer() {
 }
 
 #[test]
+fn recording_does_not_shut_out_a_peer_that_is_to_join_again() {
+    let (mut p, mut b) = pair();
+    // The primary misses the backup, which hears of that in the new session.
+    assert!(matches!(
+        p.poll(ms(100), 0xa2).event,
+        Some(Event::BackupLost(_))
+    ));
+    assert_eq!(beat(&mut p, &mut b, ms(100)), Ok(Some(Event::PeerAlone)));
+    let replayed = p.header(Kind::Heartbeat, ms(100));
+    assert_eq!(b.heard(&replayed, 0, ms(101)), Ok(None));
+    // Something of a session that neither remembers, and more than once.
+    for sequence in 1..=20 {
+        let recording = Header {
+            role: Role::Primary,
+            session: 0x0c,
+            peer_session: 0x0d,
+            ..from_backup(sequence)
+        };
+        assert_eq!(
+            b.heard(&recording, 0, ms(102)),
+            Err(Counter::PeerBadSession)
+        );
+    }
+    // What the primary has said in the meantime counts, and once.
+    assert_eq!(b.heard(&replayed, 0, ms(103)), Err(Counter::PeerReplayed));
+    assert_eq!(beat(&mut p, &mut b, ms(104)), Ok(None));
+    assert_eq!(beat(&mut b, &mut p, ms(104)), Ok(Some(Event::Joined)));
+    assert_eq!(beat(&mut p, &mut b, ms(104)), Ok(Some(Event::Joined)));
+    // The session before is over for good.
+    let old = Header {
+        role: Role::Primary,
+        session: P1,
+        peer_session: B1,
+        ..from_backup(90)
+    };
+    assert_eq!(b.heard(&old, 0, ms(105)), Err(Counter::PeerBadSession));
+    assert_eq!(b.state(), State::Shadowing);
+}
+
+#[test]
 fn recording_of_a_leader_moves_nobody() {
     // A recording of a later epoch, played to a primary that has no peer.
     let mut p = primary(P1);
