@@ -467,9 +467,7 @@ impl Control for Shared {
                 .peer
                 .as_ref()
                 .map_or(Ok(()), |peer| write!(out, "{peer}")),
-            PROBE => plan
-                .probe
-                .map_or(Ok(()), |probe| write!(out, "{probe}")),
+            PROBE => plan.probe.map_or(Ok(()), |probe| write!(out, "{probe}")),
             INTERVAL => write!(out, "{}", plan.interval_ms),
             MISSES => write!(out, "{}", plan.misses),
             TAP => out.write_str("l2"),

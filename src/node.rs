@@ -367,7 +367,9 @@ impl Node {
     /// Whether a packet that came by this device is from the probed address, and tells that the service's link works. Any context.
     pub(crate) fn is_probed(&self, source: Ipv6Addr, ifindex: u32) -> bool {
         let tap = self.tap();
-        self.probe.is_some_and(|probe| probe == source.to_canonical()) && (tap == 0 || tap == ifindex)
+        self.probe
+            .is_some_and(|probe| probe == source.to_canonical())
+            && (tap == 0 || tap == ifindex)
     }
 
     /// Asks the probed address for an answer. Softirq.
@@ -599,7 +601,11 @@ impl Node {
                     self.count(Counter::CutOff);
                     pr_warn!(
                         "the backup has heard clients{} for {} ms that are not heard here\n",
-                        if self.probe.is_some() { " or the probed address" } else { "" },
+                        if self.probe.is_some() {
+                            " or the probed address"
+                        } else {
+                            ""
+                        },
                         silence.as_millis()
                     );
                 }

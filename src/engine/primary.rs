@@ -690,8 +690,8 @@ impl Connection {
     fn parts(&mut self, end: SeqNumber, reset: bool, actions: &mut Actions, now: Instant) -> bool {
         let holds = self.terms.watch.hold().is_some() && self.state == State::Protected;
         let held = Held::new(end, reset, now);
-        let agreed = [self.server_fin, Some(held.fin())].contains(&self.shadow_fin());
-        if !holds || agreed && self.shadow_fin().is_some() {
+        let agrees = |fin| fin == held.fin() || self.server_fin == Some(fin);
+        if !holds || self.shadow_fin().is_some_and(agrees) {
             return false;
         }
         if matches!(self.farewell, Farewell::None | Farewell::Owed(_)) {

@@ -162,8 +162,7 @@ pub(super) enum Finding {
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     next: Option<Instant>,
-    /// When that may have been; and whether only a program is looked for that is far behind.
-    stirred: Instant,
+    /// Whether only a program is looked for that is far behind.
     far: bool,
     stage: Stage,
     /// How far the program here was when the backup was asked.
@@ -185,17 +184,21 @@ impl Pulse {
     /// One of the programs may have something to say.
     pub(super) fn stir(&mut self, watch: Watch, now: Instant) {
         if self.next.is_none() {
-            self.stirred = now;
-            self.begin(watch.lag_bytes > 0, watch, now);
+            self.far = watch.lag_bytes > 0;
+            self.stage = Stage::Ask;
+            self.next = self.wait(watch).map(|wait| now.after(wait));
         }
     }
 
-    /// The first look of a row, or of the second row, that at programs which are behind by any byte.
-    fn begin(&mut self, far: bool, watch: Watch, now: Instant) {
-        self.far = far;
+    /// No program is far behind: from now on one is looked for that is behind by any byte, when as much time has gone by as if that had been so from the beginning.
+    fn go_on(&mut self, watch: Watch, now: Instant) {
+        let gone = self.wait(watch).unwrap_or_default();
+        let gone = gone.saturating_add(gone.checked_div(2).unwrap_or_default());
+        self.far = false;
         self.stage = Stage::Ask;
-        let wait = self.wait(watch);
-        self.next = wait.map(|wait| self.stirred.after(wait).max(now));
+        self.next = self
+            .wait(watch)
+            .map(|wait| now.after(wait.saturating_sub(gone)));
     }
 
     fn wait(&self, watch: Watch) -> Option<Duration> {
@@ -218,7 +221,7 @@ impl Pulse {
         self.next.take_if(|next| now >= *next)?;
         if self.far && watch.lag_bytes == 0 {
             // That has been given up meanwhile.
-            self.begin(false, watch, now);
+            self.go_on(watch, now);
             return None;
         }
         let half = self.wait(watch)?.checked_div(2).unwrap_or_default();
@@ -252,7 +255,7 @@ impl Pulse {
         }
         self.next = None;
         if self.far {
-            self.begin(false, watch, now);
+            self.go_on(watch, now);
         }
         None
     }
