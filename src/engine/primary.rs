@@ -857,6 +857,10 @@ impl Connection {
             self.on_syn_ack(segment, now);
         } else if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
             self.check_at = Some(now.after(CHECK_AFTER));
+            if let Some(until) = &mut self.lingers_until {
+                // The client asks still, and later each time.
+                *until = now.after(LINGER.saturating_mul(4));
+            }
         } else {
             let edge = segment.ack + (u32::from(segment.window) << self.scales().1);
             self.note(segment, edge);

@@ -1180,6 +1180,28 @@ fn last_ack_is_said_again_for_the_socket_that_is_gone() {
 }
 
 #[test]
+fn last_ack_is_not_forgotten_while_this_host_is_silent() {
+    let mut connection = last_ack_withheld();
+    // The backup is lost, and this host may not speak; its socket is gone.
+    connection.unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(6));
+    let kept = connection.on_socket(Socket::Gone, ms(16));
+    assert_eq!(kept, Actions::default());
+    for at in [216, 1016, 2616, 5816] {
+        let repeated = seg(c(0), p(1)).data(5).fin();
+        let actions = connection.on_client(&repeated, Peer::Absent, ms(at));
+        assert_eq!(actions.send, Some(seg(p(1), c(6))));
+        connection.on_muted(&seg(p(1), c(0)).rst(), ms(at));
+        assert!(connection.poll(ms(at + 10), STALL_TIMEOUT).check_socket);
+        let kept = connection.on_socket(Socket::Gone, ms(at + 10));
+        assert_eq!(kept, Actions::default());
+    }
+    let at = connection.poll_at().unwrap();
+    assert_eq!(at, ms(5816 + 12_000));
+    assert!(connection.poll(at, STALL_TIMEOUT).check_socket);
+    assert!(connection.on_socket(Socket::Gone, at).remove);
+}
+
+#[test]
 fn close_from_both_sides() {
     let mut connection = protected();
     connection.on_client(&seg(c(0), p(0)).fin(), Peer::Joined, ms(2));
