@@ -477,6 +477,8 @@ impl World {
                     if let Some(datagram) = self.peer[path][host].next() {
                         if self.alive[host] {
                             self.hosts[host].hear(path, &datagram, self.now);
+                            // What it says to that leaves before it hears the next.
+                            self.settle_host(host);
                         }
                         moved = true;
                     }
