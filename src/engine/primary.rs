@@ -728,7 +728,7 @@ impl Connection {
 
     /// Compares the ends of both streams, when the shadow's place is known anew.
     fn compare_ends(&mut self, actions: &mut Actions, now: Instant) {
-        if self.shadow_snd > self.snd_nxt {
+        if self.shadow_snd > self.snd_nxt && self.pulse.poll_at().is_none() {
             self.pulse.stir(self.terms.watch, now);
         }
         let level = self.shadow_fin().is_some_and(|fin| self.snd_nxt + 1 >= fin);

@@ -169,6 +169,8 @@ pub(super) struct Pulse {
     own: SeqNumber,
     edge: SeqNumber,
     answered: bool,
+    /// Whether one of the programs has had something to say since the row of looks began: what was asked for may have been too early for that.
+    again: bool,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -183,11 +185,16 @@ enum Stage {
 impl Pulse {
     /// One of the programs may have something to say.
     pub(super) fn stir(&mut self, watch: Watch, now: Instant) {
+        self.again = self.next.is_some();
         if self.next.is_none() {
-            self.far = watch.lag_bytes > 0;
-            self.stage = Stage::Ask;
-            self.next = self.wait(watch).map(|wait| now.after(wait));
+            self.begin(watch, now);
         }
+    }
+
+    fn begin(&mut self, watch: Watch, now: Instant) {
+        self.far = watch.lag_bytes > 0;
+        self.stage = Stage::Ask;
+        self.next = self.wait(watch).map(|wait| now.after(wait));
     }
 
     /// No program is far behind: from now on one is looked for that is behind by any byte, when as much time has gone by as if that had been so from the beginning.
@@ -256,6 +263,9 @@ impl Pulse {
         self.next = None;
         if self.far {
             self.go_on(watch, now);
+        }
+        if self.next.is_none() && core::mem::take(&mut self.again) {
+            self.begin(watch, now);
         }
         None
     }

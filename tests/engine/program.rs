@@ -422,6 +422,28 @@ fn server_that_waits_for_the_client_does_not_hang() {
 }
 
 #[test]
+fn server_that_hangs_as_the_other_is_asked_is_found() {
+    let mut connection = protected_by(WATCH);
+    request(&mut connection, 0, ms(10));
+    connection.on_progress(&progress(10, 100), ms(11));
+    connection.on_server(&seg(p(0), c(10)).data(100).window(5000), ms(12));
+    // The next request comes just before the backup is asked how far its shadow is, which has not answered by then.
+    let next = seg(c(10), p(100)).data(10);
+    connection.on_client(&next, Peer::Joined, ms(1009));
+    connection.on_server(&seg(p(100), c(20)).window(5000), ms(1009));
+    until(&mut connection, ms(1010));
+    connection.on_progress(&progress(20, 100), ms(1011));
+    let said = until(&mut connection, ms(1510));
+    assert!(said.iter().all(|(_, actions)| actions.failed.is_none()));
+    // Once more, then.
+    let said = until(&mut connection, ms(2510));
+    assert!(said.len() == 1 && asks(&said[0].1), "{said:?}");
+    connection.on_progress(&progress(20, 200), ms(2511));
+    let said = until(&mut connection, ms(3010));
+    assert_eq!(said.last().unwrap().1.failed, Some(Failure::Hung));
+}
+
+#[test]
 fn lost_answer_is_asked_for_again() {
     let mut connection = protected_by(WATCH);
     request(&mut connection, 0, ms(10));
