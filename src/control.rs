@@ -27,7 +27,7 @@ use crate::sys::sysctl::{Control, Entry, Table};
 use crate::sys::{proc, timer, work};
 use core::fmt::Write;
 use core::mem;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{Ipv6Addr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
@@ -127,7 +127,7 @@ struct Plan {
     services: Option<Services>,
     local: Option<Ends>,
     peer: Option<Ends>,
-    probe: Option<IpAddr>,
+    probe: Option<Ipv6Addr>,
     key: Option<KeyBytes>,
     interval_ms: u32,
     misses: u32,
@@ -467,7 +467,9 @@ impl Control for Shared {
                 .peer
                 .as_ref()
                 .map_or(Ok(()), |peer| write!(out, "{peer}")),
-            PROBE => plan.probe.map_or(Ok(()), |probe| write!(out, "{probe}")),
+            PROBE => plan
+                .probe
+                .map_or(Ok(()), |probe| write!(out, "{}", probe.to_canonical())),
             INTERVAL => write!(out, "{}", plan.interval_ms),
             MISSES => write!(out, "{}", plan.misses),
             TAP => out.write_str("l2"),

@@ -14,7 +14,7 @@ use crate::engine::program::Watch;
 use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
-use crate::engine::wire::{Flags, Flow, Segment};
+use crate::engine::wire::{Endpoint, Flags, Flow, Segment};
 use crate::goodbye::LastWord;
 use crate::peer::Outbox;
 use crate::retention::Budget;
@@ -29,7 +29,7 @@ use crate::sys::timer::{Fire, Timer};
 use crate::sys::work::{Context, Run, Work};
 use crate::sys::{announce, clock, netdev, route, socket};
 use crate::table::{Entry, Table};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use kernel::prelude::*;
@@ -88,7 +88,7 @@ pub(crate) struct Node {
     pub(crate) services: Services,
     pub(crate) peer: Ends,
     /// Who is asked whether the service's link works.
-    probe: Option<IpAddr>,
+    probe: Option<Ipv6Addr>,
     pub(crate) key: Key,
     pub(crate) counters: Arc<Counters>,
     pub(crate) table: Pin<KVBox<Table>>,
@@ -144,7 +144,7 @@ pub(crate) struct Settings {
     pub(crate) epoch: u32,
     pub(crate) services: Services,
     pub(crate) peer: Ends,
-    pub(crate) probe: Option<IpAddr>,
+    pub(crate) probe: Option<Ipv6Addr>,
     pub(crate) key: Key,
     pub(crate) timing: Timing,
     pub(crate) stall_ms: u32,
@@ -366,17 +366,15 @@ impl Node {
 
     /// Whether a packet that came by this device is from the probed address, and tells that the service's link works. Any context.
     pub(crate) fn is_probed(&self, source: Ipv6Addr, ifindex: u32) -> bool {
-        let tap = self.tap();
-        self.probe
-            .is_some_and(|probe| probe == source.to_canonical())
-            && (tap == 0 || tap == ifindex)
+        self.probe == Some(source) && [0, ifindex].contains(&self.tap())
     }
 
     /// Asks the probed address for an answer. Softirq.
-    fn ask_probed(&self, to: IpAddr) {
+    fn ask_probed(&self, to: Ipv6Addr) {
         let mut packet = [0; MAX_PACKET];
-        let asked = route::source(self.net, to)
+        let asked = route::source(self.net, to.to_canonical())
             .and_then(|from| {
+                let from = Endpoint::new(from, 0).addr;
                 let sequence = self.counters.get(Counter::ProbesSent) as u16;
                 emit_echo(&mut packet, from, to, PROBE_IDENT, sequence).map_err(|_| EINVAL)
             })

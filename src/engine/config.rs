@@ -232,11 +232,9 @@ pub fn endpoint(text: &str) -> Result<SocketAddr, Refusal> {
     Ok(addr)
 }
 
-/// Reads an address.
-pub fn address(text: &str) -> Result<IpAddr, Refusal> {
-    let addr: IpAddr = text.parse().map_err(|_| Refusal::NotAnAddress)?;
-    usable(addr)?;
-    Ok(addr)
+/// Reads an address; IPv4 as IPv4-mapped.
+pub fn address(text: &str) -> Result<Ipv6Addr, Refusal> {
+    usable(text.parse().map_err(|_| Refusal::NotAnAddress)?)
 }
 
 /// One host's ends of the paths to the other, one or two.

@@ -22,7 +22,7 @@ use super::wire::{
 };
 use core::{
     fmt,
-    net::IpAddr, //
+    net::Ipv6Addr, //
 };
 use zerocopy::IntoBytes as _;
 
@@ -104,28 +104,24 @@ pub fn emit_header(
         urgent: segment.urgent.into(),
     };
 
-    let (ip_len, rest) = match (
-        source.addr.to_ipv4_mapped(),
-        destination.addr.to_ipv4_mapped(),
-    ) {
-        (Some(from), Some(to)) => {
-            let ip = ipv4(PROTOCOL_TCP, from.octets(), to.octets(), segment_len)
-                .ok_or(EmitError::TooLong)?;
-            (size_of::<Ipv4Header>(), put(buf, ip.as_bytes()))
-        }
-        (None, None) => {
-            let (from, to) = (source.addr.octets(), destination.addr.octets());
-            let ip = ipv6(PROTOCOL_TCP, from, to, segment_len).ok_or(EmitError::TooLong)?;
-            (size_of::<Ipv6Header>(), put(buf, ip.as_bytes()))
-        }
-        _ => return Err(EmitError::MixedVersions),
-    };
+    let (ip_len, rest) = ip(
+        buf,
+        PROTOCOL_TCP,
+        source.addr,
+        destination.addr,
+        segment_len,
+    )?;
 
-    // Both headers above hold the length in 16 bits.
-    let sum = checksum::pseudo(source, destination, segment_len as u32)
-        .bytes(tcp.as_bytes())
-        .bytes(options)
-        .bytes(payload);
+    // The header above holds the length in 16 bits.
+    let sum = checksum::pseudo(
+        PROTOCOL_TCP,
+        source.addr,
+        destination.addr,
+        segment_len as u32,
+    )
+    .bytes(tcp.as_bytes())
+    .bytes(options)
+    .bytes(payload);
     tcp.check = sum.check().into();
     let rest = put(rest, tcp.as_bytes());
     put(rest, options);
@@ -136,45 +132,54 @@ pub fn emit_header(
 const ECHO_LEN: usize = 8;
 
 /// Writes an echo request to the start of `buf` and returns its length in bytes. The data is empty, the identifier and the sequence number
-/// are `ident` and `sequence`.
+/// are `ident` and `sequence`. IPv4 addresses are IPv4-mapped.
 ///
 /// # Errors
 ///
 /// [`EmitError::MixedVersions`]; what is in `buf` then means nothing.
 pub fn emit_echo(
     buf: &mut [u8; MAX_PACKET],
-    source: IpAddr,
-    destination: IpAddr,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
     ident: u16,
     sequence: u16,
 ) -> Result<usize, EmitError> {
+    let (protocol, kind, sum) = match destination.to_ipv4_mapped() {
+        Some(_) => (PROTOCOL_ICMP, 8, Sum::default()),
+        None => {
+            let sum = checksum::pseudo(PROTOCOL_ICMPV6, source, destination, ECHO_LEN as u32);
+            (PROTOCOL_ICMPV6, 128, sum)
+        }
+    };
     let [[a, b], [c, d]] = [ident, sequence].map(u16::to_be_bytes);
-    let message = |kind, check: u16| {
-        let [high, low] = check.to_be_bytes();
-        [kind, 0, high, low, a, b, c, d]
-    };
-    let (ip_len, rest, kind, sum) = match (source, destination) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let ip = ipv4(PROTOCOL_ICMP, from.octets(), to.octets(), ECHO_LEN)
-                .ok_or(EmitError::TooLong)?;
-            let rest = put(buf, ip.as_bytes());
-            (size_of::<Ipv4Header>(), rest, 8, Sum::default())
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let ip = ipv6(PROTOCOL_ICMPV6, from.octets(), to.octets(), ECHO_LEN)
-                .ok_or(EmitError::TooLong)?;
-            let sum = Sum::default()
-                .bytes(&from.octets())
-                .bytes(&to.octets())
-                .word(ECHO_LEN as u32)
-                .word(u32::from(PROTOCOL_ICMPV6));
-            (size_of::<Ipv6Header>(), put(buf, ip.as_bytes()), 128, sum)
-        }
-        _ => return Err(EmitError::MixedVersions),
-    };
-    let check = sum.bytes(&message(kind, 0)).check();
-    put(rest, &message(kind, check));
+    let check = sum.bytes(&[kind, 0, 0, 0, a, b, c, d]).check();
+    let [high, low] = check.to_be_bytes();
+    let (ip_len, rest) = ip(buf, protocol, source, destination, ECHO_LEN)?;
+    put(rest, &[kind, 0, high, low, a, b, c, d]);
     Ok(ip_len.saturating_add(ECHO_LEN))
+}
+
+/// Writes an IP header to the start of `buf`, and returns its length and what is behind it.
+fn ip(
+    buf: &mut [u8],
+    protocol: u8,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    payload_len: usize,
+) -> Result<(usize, &mut [u8]), EmitError> {
+    match (source.to_ipv4_mapped(), destination.to_ipv4_mapped()) {
+        (Some(from), Some(to)) => {
+            let ip = ipv4(protocol, from.octets(), to.octets(), payload_len)
+                .ok_or(EmitError::TooLong)?;
+            Ok((size_of::<Ipv4Header>(), put(buf, ip.as_bytes())))
+        }
+        (None, None) => {
+            let ip = ipv6(protocol, source.octets(), destination.octets(), payload_len)
+                .ok_or(EmitError::TooLong)?;
+            Ok((size_of::<Ipv6Header>(), put(buf, ip.as_bytes())))
+        }
+        _ => Err(EmitError::MixedVersions),
+    }
 }
 
 fn ipv4(

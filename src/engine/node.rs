@@ -336,7 +336,7 @@ impl Node {
     /// There is an address beyond the service's link that answers, which shows that the link works while clients are idle. It is of use where two paths
     /// lead to the peer. What comes from it is said by [`Node::heard_clients`].
     pub fn set_probing(&mut self, now: Instant) {
-        self.next_probe = (self.paths.count() > 1).then_some(now);
+        self.next_probe = Some(now);
     }
 
     /// Something for the service came in at `at`. Said before [`Node::poll`] and [`Node::header`].
@@ -633,7 +633,8 @@ impl Node {
         if heartbeat {
             self.next_heartbeat = now.after(self.timing.interval);
         }
-        let probe = self.joined && self.next_probe.is_some_and(|at| now >= at);
+        let compares = self.joined && self.paths.count() > 1;
+        let probe = compares && self.next_probe.is_some_and(|at| now >= at);
         if probe {
             self.next_probe = Some(now.after(self.timing.interval.max(PROBE_EVERY)));
         }

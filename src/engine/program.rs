@@ -192,20 +192,22 @@ impl Pulse {
     }
 
     fn begin(&mut self, watch: Watch, now: Instant) {
-        self.far = watch.lag_bytes > 0;
-        self.stage = Stage::Ask;
-        self.next = self.wait(watch).map(|wait| now.after(wait));
+        self.look(watch.lag_bytes > 0, Duration::ZERO, watch, now);
     }
 
-    /// No program is far behind: from now on one is looked for that is behind by any byte, when as much time has gone by as if that had been so from the beginning.
+    /// No program is far behind: from now on one is looked for that is behind by any byte, and the looks so far count as waiting.
     fn go_on(&mut self, watch: Watch, now: Instant) {
-        let gone = self.wait(watch).unwrap_or_default();
-        let gone = gone.saturating_add(gone.checked_div(2).unwrap_or_default());
-        self.far = false;
+        let wait = self.wait(watch).unwrap_or_default();
+        let gone = wait.saturating_add(wait.checked_div(2).unwrap_or_default());
+        self.look(false, gone, watch, now);
+    }
+
+    /// Begins a row of looks of which so much time has gone by.
+    fn look(&mut self, far: bool, gone: Duration, watch: Watch, now: Instant) {
+        self.far = far;
         self.stage = Stage::Ask;
-        self.next = self
-            .wait(watch)
-            .map(|wait| now.after(wait.saturating_sub(gone)));
+        let wait = self.wait(watch);
+        self.next = wait.map(|wait| now.after(wait.saturating_sub(gone)));
     }
 
     fn wait(&self, watch: Watch) -> Option<Duration> {

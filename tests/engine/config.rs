@@ -7,7 +7,7 @@ mod common;
 use proptest::{collection::vec, prelude::*};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use sttcp::config::{
-    endpoint, number, Command, Ends, KeyBytes, Refusal, Services, MAX_COMMAND, MAX_KEY,
+    address, endpoint, number, Command, Ends, KeyBytes, Refusal, Services, MAX_COMMAND, MAX_KEY,
     MAX_SERVICES, MAX_WORDS, MIN_KEY,
 };
 
@@ -347,5 +347,34 @@ fn ends_of_one_path_or_two() {
         ("10.0.0.1:7077,224.0.0.1:7077", Refusal::UnusableAddress),
     ] {
         assert_eq!(text.parse::<Ends>(), Err(why), "{text:?}");
+    }
+}
+
+#[test]
+fn addresses() {
+    let mapped = |text: &str| address(text).map(|addr| addr.to_canonical().to_string());
+    for text in ["10.0.0.254", "fd00::254"] {
+        assert_eq!(mapped(text).as_deref(), Ok(text));
+    }
+    for text in [
+        "",
+        "10.0.0",
+        "10.0.0.254:7",
+        "[fd00::254]",
+        " 10.0.0.1",
+        "gateway",
+    ] {
+        assert_eq!(mapped(text), Err(Refusal::NotAnAddress), "{text}");
+    }
+    for text in [
+        "0.0.0.0",
+        "255.255.255.255",
+        "127.0.0.1",
+        "224.0.0.1",
+        "::1",
+        "ff02::1",
+        "::ffff:10.0.0.1",
+    ] {
+        assert_eq!(mapped(text), Err(Refusal::UnusableAddress), "{text}");
     }
 }

@@ -310,7 +310,7 @@ proptest! {
 #[test]
 fn echo_requests_are_what_any_host_answers() {
     let mut buf = [0; MAX_PACKET];
-    let address = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
+    let address = |text: &str| Endpoint::new(text.parse().unwrap(), 0).addr;
     let (from, to) = (address("10.0.0.1"), address("10.0.0.254"));
     let len = emit_echo(&mut buf, from, to, 0x5354, 7).unwrap();
     assert_eq!(len, 28);

@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use std::net::{IpAddr, SocketAddr};
 use sttcp::{
     config::{
-        endpoint, number, KeyBytes, Refusal, Service, Services, MAX_KEY, MAX_SERVICES, MIN_KEY,
+        address, endpoint, number, KeyBytes, Refusal, Service, Services, MAX_KEY, MAX_SERVICES,
+        MIN_KEY,
     },
     wire::Endpoint,
 };
@@ -40,6 +41,16 @@ fuzz_target!(|input: Input<'_>| {
             assert!(addr.port() == 0 || !usable(addr.ip()));
         }
         Err(Refusal::NotAnEndpoint) => assert!(text.parse::<SocketAddr>().is_err()),
+        Err(other) => panic!("{other:?}"),
+    }
+    match address(text) {
+        Ok(addr) => {
+            let addr = addr.to_canonical();
+            assert!(usable(addr));
+            assert_eq!(text.parse(), Ok(addr));
+        }
+        Err(Refusal::UnusableAddress) => assert!(!usable(text.parse().unwrap())),
+        Err(Refusal::NotAnAddress) => assert!(text.parse::<IpAddr>().is_err()),
         Err(other) => panic!("{other:?}"),
     }
     match number(text, min, max) {

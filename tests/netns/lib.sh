@@ -307,6 +307,8 @@ streams() {
     done
     move_on
 }
+# said KIND: what its client has to say.
+said() { sed "s/^/# $1: /" "$WORK/$1".{json,errors}; }
 # move_on: in each stream something moves from now on.
 move_on() {
     local kind
@@ -314,7 +316,7 @@ move_on() {
     for kind in echo get put; do
         wait_until 15 test -e "$WORK/$kind.up" || {
             echo "# $kind stands still"
-            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
+            said $kind
             describe
             return 1
         }
@@ -328,7 +330,7 @@ end_well() {
     for kind in echo get put; do
         wait "${stream[$kind]}" || {
             status=1
-            sed "s/^/# $kind: /" "$WORK/$kind".{json,errors}
+            said $kind
         }
     done
     return $status

@@ -108,29 +108,26 @@ result $? "it is back, no stream broke"
 
 # idle VERSION: no client says a word; what answers at an address beyond the link is missed instead.
 idle() {
-    local address host before
+    local address host before cut told here there
     address=$([ "$1" = 4 ] && echo 10.0.0.10 || echo fd00::10)
     for host in primary backup; do set_control $host role off; done
     for host in primary backup; do set_control $host probe "$address"; done
     set_control "$speaker" role primary && set_control "$silent" role backup && settle
     result $? "IPv$1, idle clients: the pair is in step, $address is asked"
-    before=$(takeovers)
-    wait_until 10 rises primary probes_heard 20 && wait_until 10 rises backup probes_heard 20 && sleep 2 &&
-        [ "$(takeovers)" -eq "$before" ] && [ "$(counter primary probes_failed)" -eq 0 ]
-    result $? "IPv$1, idle clients: both hosts hear it, and nothing else happens"
-    loses_idle "$1"
-}
-loses_idle() {
-    local host=$speaker cut
-    cut=$(counter "$host" cut_off)
+    before=$(takeovers) cut=$(counter "$speaker" cut_off) told=$(dmesg | grep -c "$MISSED")
+    here=$(counter primary probes_heard) there=$(counter backup probes_heard)
+    wait_until 10 rises primary probes_heard $((here + 5)) && wait_until 10 rises backup probes_heard $((there + 5)) &&
+        [ "$(takeovers)" -eq "$before" ] && [ "$(counter primary probes_failed)" -eq 0 ] && [ "$(counter backup probes_failed)" -eq 0 ]
+    result $? "IPv$1, idle clients: both hosts go on hearing it, and nothing else happens"
+    host=$speaker
     deafen
-    wait_until 15 has_state "$silent" protected && rises "$host" cut_off "$cut" &&
-        dmesg | grep -q 'sttcp: the backup has heard clients or the probed address for .* that are not heard here'
+    wait_until 15 has_state "$silent" protected && rises "$host" cut_off "$cut" && [ "$(dmesg | grep -c "$MISSED")" -gt "$told" ]
     result $? "IPv$1, idle clients: a primary that does not hear it hands over, and says why"
     mend
     settle && streams "$1" && end_well
     result $? "IPv$1, idle clients: the pair is in step, and serves"
 }
+MISSED='sttcp: the backup has heard clients or the probed address for .* that are not heard here'
 idle 4
 idle 6
 ! set_control "$speaker" probe 10.0.0.11 && dmesg | grep 'sttcp: probe refused' | tail -1 | grep -q 'role is off'

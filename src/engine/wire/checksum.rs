@@ -2,10 +2,7 @@
 
 //! The Internet checksum (RFC 1071), whole and incremental (RFC 1624).
 
-use super::ip::{
-    Endpoint,
-    PROTOCOL_TCP, //
-};
+use core::net::Ipv6Addr;
 
 /// A one's complement sum of 16-bit words in network byte order, not yet folded.
 #[derive(Copy, Clone, Default, Debug)]
@@ -49,18 +46,13 @@ impl Sum {
     }
 }
 
-/// The sum of the pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1) of a TCP segment of
-/// `len` bytes, header and payload. Both addresses are of the same IP version.
-pub fn pseudo(source: Endpoint, destination: Endpoint, len: u32) -> Sum {
-    let sum = Sum::default().word(u32::from(PROTOCOL_TCP)).word(len);
-    match (
-        source.addr.to_ipv4_mapped(),
-        destination.addr.to_ipv4_mapped(),
-    ) {
+/// The sum of the pseudo header (RFC 9293, section 3.1; RFC 8200, section 8.1) of a message of
+/// `len` bytes, header and payload. Both addresses are of the same IP version, IPv4 as IPv4-mapped.
+pub fn pseudo(protocol: u8, source: Ipv6Addr, destination: Ipv6Addr, len: u32) -> Sum {
+    let sum = Sum::default().word(u32::from(protocol)).word(len);
+    match (source.to_ipv4_mapped(), destination.to_ipv4_mapped()) {
         (Some(source), Some(destination)) => sum.word(source.to_bits()).word(destination.to_bits()),
-        _ => sum
-            .bytes(&source.addr.octets())
-            .bytes(&destination.addr.octets()),
+        _ => sum.bytes(&source.octets()).bytes(&destination.octets()),
     }
 }
 
