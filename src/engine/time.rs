@@ -2,21 +2,30 @@
 
 //! Points on the monotonic clock.
 
+use core::num::NonZero;
 use core::time::Duration;
 
 /// A point in time: nanoseconds of the caller's monotonic clock (`ktime_get` in the kernel, a counter in a simulation).
-#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Instant(u64);
+///
+/// One more than them is what is stored, so that an optional instant takes no more room than one: each connection has a dozen.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Instant(NonZero<u64>);
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::from_nanos(0)
+    }
+}
 
 impl Instant {
     /// The instant `nanos` after the clock's zero.
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZero::<u64>::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the clock's zero.
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get().wrapping_sub(1)
     }
 
     /// The instant `wait` later; saturates at the end of time.
@@ -26,7 +35,7 @@ impl Instant {
 
     /// The time from `earlier` to `self`; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
