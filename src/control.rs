@@ -5,6 +5,7 @@
 use crate::engine::config::{self, Command, Ends, KeyBytes, Refusal, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
+use crate::engine::digest::Divergence;
 use crate::engine::lease::Isolation;
 use crate::engine::node::Role;
 use crate::engine::primary::{Policy, Terms, STALL_TIMEOUT};
@@ -72,6 +73,7 @@ controls! {
     APP_LAG = 21, c"app_lag_ms", 0o644;
     PROBE = 22, c"probe", 0o644;
     APP_LAG_BYTES = 23, c"app_lag_bytes", 0o644;
+    DIVERGENCE = 24, c"divergence", 0o644;
 }
 
 /// How long the end of a server's stream waits for the backup's, and how long one server may be silent while the other is not, unless told, in ms.
@@ -140,6 +142,7 @@ struct Plan {
     hold_ms: u32,
     lag_ms: u32,
     lag_bytes: u32,
+    divergence: Divergence,
     safety: Safety,
     /// Whether it was said that there is no fencing.
     told_unfenced: bool,
@@ -253,6 +256,7 @@ impl Shared {
             budget: Budget::new(plan.retain_kb, plan.retain_total_mb),
             policy: plan.policy,
             watch: plan.watch(),
+            divergence: plan.divergence,
             safety: plan.safety,
         };
         #[cfg(sttcp_plant)]
@@ -377,6 +381,12 @@ impl Shared {
                 plan.lag_bytes = config::number(text, 0, 1 << 30)?;
                 self.agree(&plan);
             }
+            DIVERGENCE => {
+                plan.divergence = Divergence::parse(text)?;
+                if let Some(running) = &plan.running {
+                    running.node.set_divergence(plan.divergence);
+                }
+            }
             TAP if text == "l2" => {}
             TAP => return Err(Refusal::UnknownWord.into()),
             TAKEOVER => {
@@ -487,6 +497,7 @@ impl Control for Shared {
             FIN_HOLD => write!(out, "{}", plan.hold_ms),
             APP_LAG => write!(out, "{}", plan.lag_ms),
             APP_LAG_BYTES => write!(out, "{}", plan.lag_bytes),
+            DIVERGENCE => out.write_str(plan.divergence.name()),
             FENCE_TIMEOUT => write!(out, "{}", plan.safety.fence_timeout.as_millis()),
             _ => Ok(()),
         };
@@ -519,7 +530,7 @@ impl Control for Shared {
                 pr_err!("{name} refused: this node is not a primary with a backup\n");
             }
             Why::Stays(Stays::Unprotected(count)) => {
-                pr_err!("{name} refused: {count} connections are not protected; 2 resets them\n");
+                pr_err!("{name} refused: {count} connections are not protected, or differ (divergence=reset); 2 resets them\n");
             }
             Why::Stays(Stays::Behind) => {
                 pr_err!("{name} refused: the backup lacks what clients were told had arrived\n");
@@ -573,6 +584,7 @@ impl PerNet for Namespace {
             hold_ms: FIN_HOLD_DEFAULT,
             lag_ms: APP_LAG_DEFAULT,
             lag_bytes: 0,
+            divergence: Divergence::default(),
             safety: Safety {
                 isolation: Isolation::default(),
                 fence_command: None,

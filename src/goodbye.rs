@@ -29,7 +29,7 @@ pub(crate) const HAND_OVER: u64 = 2;
 pub(crate) enum Stays {
     /// This is no primary with a backup.
     NoBackup,
-    /// So many connections have no shadow.
+    /// So many connections have no shadow, or one whose server says something else.
     Unprotected(u32),
     /// The backup lacks what clients were told had arrived.
     Behind,
@@ -78,10 +78,11 @@ impl Node {
         if !self.speaks() || !self.joined() {
             return Err(Stays::NoBackup);
         }
+        let strict = self.engine.lock().is_strict();
         for _ in 0..patience {
             let mut census = Census::default();
             self.table.retain(|entry| {
-                census.count(entry.side.moves());
+                census.count(entry.side.moves(strict));
                 true
             });
             if census.is_ready(force).map_err(Stays::Unprotected)? {

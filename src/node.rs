@@ -5,6 +5,7 @@
 use crate::engine::config::{Command, Ends, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
+use crate::engine::digest::Divergence;
 use crate::engine::emit::{emit, emit_echo, emit_header, MAX_PACKET};
 use crate::engine::lease::Isolation;
 use crate::engine::message::{Kind as Datagram, Record};
@@ -48,6 +49,9 @@ const WARM_EVERY: u64 = 8;
 /// For so many sweeps after the link has come up every way is warmed: as long as an address of the link is tentative no neighbour is asked for in
 /// IPv6 (RFC 4862, section 5.4; Linux: `ndisc_send_ns`), and a neighbour that was not found then is given up.
 const RELINKED: u32 = 6;
+
+/// The log tells of no more than one difference between the servers in this time; `diverged` counts them all.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// The identifier of echo requests, `ST`.
 const PROBE_IDENT: u16 = 0x5354;
@@ -96,6 +100,8 @@ pub(crate) struct Node {
     pub(crate) stall_ms: Atomic<u32>,
     pub(crate) budget: Arc<Budget>,
     eager: Atomic<bool>,
+    /// Whether what the servers say is summed up and compared.
+    digests: Atomic<bool>,
     /// How the server's programs are watched, in ms.
     hold_ms: Atomic<u32>,
     lag_ms: Atomic<u32>,
@@ -122,6 +128,8 @@ pub(crate) struct Node {
     #[pin]
     pub(crate) last_word: BhLock<LastWord>,
     next_sweep: Atomic<u64>,
+    /// From when on a difference between the servers is said once more, in ns.
+    diverged_at: Atomic<u64>,
     #[pin]
     heartbeat: Timer,
     #[pin]
@@ -151,6 +159,7 @@ pub(crate) struct Settings {
     pub(crate) budget: Budget,
     pub(crate) policy: Policy,
     pub(crate) watch: Watch,
+    pub(crate) divergence: Divergence,
     pub(crate) safety: Safety,
 }
 
@@ -189,6 +198,7 @@ impl Node {
             budget,
             policy,
             watch,
+            divergence,
             safety,
         } = settings;
         let seed = key.tag(&[b"sttcp table"]);
@@ -202,6 +212,7 @@ impl Node {
         fail::at(Site::Node)?;
         let mut engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         engine.set_eager(policy == Policy::Eager);
+        engine.set_strict(divergence == Divergence::Reset);
         engine.set_paths(peer.count());
         if probe.is_some() {
             engine.set_probing(now());
@@ -221,6 +232,7 @@ impl Node {
                 stall_ms: Atomic::new(stall_ms),
                 budget,
                 eager: Atomic::new(policy == Policy::Eager),
+                digests: Atomic::new(divergence != Divergence::Ignore),
                 hold_ms: Atomic::new(watch.hold_ms),
                 lag_ms: Atomic::new(watch.lag_ms),
                 lag_bytes: Atomic::new(watch.lag_bytes),
@@ -237,6 +249,7 @@ impl Node {
                 clients_at: Atomic::new(0),
                 last_word <- new_bh_lock!(last_word, "sttcp_last_word"),
                 next_sweep: Atomic::new(0),
+                diverged_at: Atomic::new(0),
                 heartbeat <- Timer::new(),
                 housekeeping <- Timer::new(),
                 flush <- Work::new(Context::Softirq),
@@ -343,6 +356,39 @@ impl Node {
             let actions = entry.side.set_terms(terms, now);
             self.carry_out(entry, actions)
         });
+    }
+
+    /// Something else is to be done from now on where the two servers say different things. Process context.
+    pub(crate) fn set_divergence(&self, divergence: Divergence) {
+        self.digests
+            .store(divergence != Divergence::Ignore, Relaxed);
+        self.engine
+            .lock()
+            .set_strict(divergence == Divergence::Reset);
+    }
+
+    /// Whether what the servers say is summed up. Any context.
+    pub(crate) fn digests(&self) -> bool {
+        self.digests.load(Relaxed)
+    }
+
+    /// The two servers have said different things. Any context, bucket locked.
+    pub(crate) fn on_divergence(&self, entry: &Entry) {
+        self.count(Counter::Diverged);
+        let now = now().as_nanos();
+        let due = self.diverged_at.load(Relaxed);
+        // A server that does it on one connection may do so on all.
+        if now < due {
+            return;
+        }
+        self.diverged_at
+            .store(now.saturating_add(SAY_EVERY.as_nanos() as u64), Relaxed);
+        let (from, to) = entry.side.difference().unwrap_or_default();
+        pr_warn!(
+            "the two servers differ on {} to {}: the same for {from} bytes, not for {to}\n",
+            Show(entry.flow.service.to_socket_addr()),
+            Show(entry.flow.client.to_socket_addr())
+        );
     }
 
     /// The device that packets to the service came in by last; 0 if none did.
@@ -494,6 +540,9 @@ impl Node {
             if !self.transmit(&entry.flow, segment) && !self.not_sent(entry) {
                 return false;
             }
+        }
+        if actions.diverged.is_some() {
+            self.on_divergence(entry);
         }
         if let Some(failure) = actions.failed {
             self.on_failure(&entry.flow, failure);

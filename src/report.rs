@@ -59,6 +59,9 @@ impl Report<CONNECTIONS> for Shared {
             if entry.retained.bytes() > 0 {
                 seq_print!(out, " retained={}", entry.retained.bytes());
             }
+            if let Some((from, to)) = entry.side.difference() {
+                seq_print!(out, " diverged={from}-{to}");
+            }
             if let Some(why) = reason {
                 seq_print!(out, " reason={}", why.name());
             }

@@ -78,12 +78,13 @@ impl Node {
             return Verdict::Accept(skb);
         };
         match bucket.find(&flow) {
-            // It may have been succeeded, or has just stepped down, and has not come to this connection yet.
-            Some(entry) if entry.side.speaks() && !self.may_speak() => {
-                entry.side.on_muted(&packet.segment, now());
-                self.mute(skb, Counter::OutputIsolated)
-            }
             Some(entry) => {
+                self.digest(&skb, entry, packet);
+                if entry.side.speaks() && !self.may_speak() {
+                    // It may have been succeeded, or has just stepped down, and has not come to this connection yet.
+                    entry.side.on_muted(&packet.segment, now());
+                    return self.mute(skb, Counter::OutputIsolated);
+                }
                 let (verdict, keep) = self.send_known(skb, entry, packet);
                 if !keep {
                     bucket.remove(&flow);
@@ -92,6 +93,20 @@ impl Node {
             }
             None if self.may_speak() => Verdict::Accept(skb),
             None => self.mute(skb, Counter::OutputMuted),
+        }
+    }
+
+    /// Sums up what the server says, to be compared with what the other host's says. Softirq or process, bucket locked.
+    fn digest(&self, skb: &SkBuff, entry: &mut Entry, packet: &Packet) {
+        let headers = packet.ip_header_len.saturating_add(packet.tcp_header_len);
+        let sum = |sum, offset: u32, len: u32| {
+            skb.crc32c(headers.saturating_add(offset as usize), len as usize, sum)
+        };
+        let found = entry
+            .side
+            .digest(self.digests(), &packet.segment, sum, now());
+        if found.is_some() {
+            self.on_divergence(entry);
         }
     }
 

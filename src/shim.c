@@ -61,6 +61,11 @@ void sttcp_skb_set_ignore_df(struct sk_buff *skb)
 	skb->ignore_df = true;
 }
 
+bool sttcp_skb_frags_readable(const struct sk_buff *skb)
+{
+	return skb_frags_readable(skb);
+}
+
 bool sttcp_skb_header_cloned(const struct sk_buff *skb)
 {
 	return skb_header_cloned(skb);

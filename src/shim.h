@@ -30,6 +30,7 @@ bool sttcp_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 void sttcp_skb_set_pkt_type(struct sk_buff *skb, u8 type);
 void sttcp_skb_set_ignore_df(struct sk_buff *skb);
 bool sttcp_skb_header_cloned(const struct sk_buff *skb);
+bool sttcp_skb_frags_readable(const struct sk_buff *skb);
 u8 sttcp_skb_ip_summed(const struct sk_buff *skb);
 u32 sttcp_skb_mark(const struct sk_buff *skb);
 void sttcp_skb_orphan(struct sk_buff *skb);

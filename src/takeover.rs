@@ -43,7 +43,14 @@ impl Node {
         let before = self.engine.lock().predecessor(silence);
         let begun = now();
         let flushed = || self.counters.get(Counter::HeldFlushed);
-        let (mut continued, flushed_before) = (0u32, flushed());
+        let reset = || {
+            [Counter::TakeoverReset, Counter::TakeoverDiverged]
+                .into_iter()
+                .fold(0, |sum: u64, counter| {
+                    sum.saturating_add(self.counters.get(counter))
+                })
+        };
+        let (mut continued, flushed_before, reset_before) = (0u32, flushed(), reset());
         self.set_speaks(true);
         self.set_peer_state(Peer::Absent);
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
@@ -62,8 +69,9 @@ impl Node {
         }
         self.engine.lock().took_over();
         pr_warn!(
-            "took over in {} us: {continued} connections, {} held segments sent, {announced} announcements\n",
+            "took over in {} us: {continued} connections, {} reset, {} held segments sent, {announced} announcements\n",
             now().since(begun).as_micros(),
+            reset().saturating_sub(reset_before),
             flushed().saturating_sub(flushed_before)
         );
     }

@@ -99,6 +99,8 @@ counters! {
     ServersEnded => "servers_ended",
     /// Times the server here did not send what the backup's did (primary, `app_failure`).
     ServersHung => "servers_hung",
+    /// Connections on which the two servers were found to have said different things (`divergence`).
+    Diverged => "diverged",
     /// Server segments held until the backup had its shadow (primary).
     OutputAwaitsShadow => "output_awaits_shadow",
     /// Acknowledgements said again to a client that repeated its last bytes when the socket was gone (primary).
@@ -183,6 +185,8 @@ counters! {
     TakeoverAcks => "takeover_acks",
     /// Migrated connections reset because the role was switched off.
     MigratedReset => "migrated_reset",
+    /// Connections reset at a takeover: the server here had said something else than the primary's (`divergence=reset`).
+    TakeoverDiverged => "takeover_diverged",
     /// Takeovers because the primary fell silent.
     TakeoversLost => "takeovers_lost",
     /// Takeovers because the primary had fallen silent and was switched off (`fence_command`).

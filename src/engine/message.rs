@@ -24,6 +24,7 @@
 //! (8 bytes), a sequence number (4), flags (1), and a client's bytes from there on. The other bodies are empty.
 
 use super::counters::Counter;
+use super::digest::{Difference, Mark, Word};
 use super::node::Role;
 use super::primary::ConnectionId;
 use super::seq::SeqNumber;
@@ -32,7 +33,7 @@ use core::net::Ipv6Addr;
 use core::time::Duration;
 
 /// The version of the protocol.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Bytes of a datagram's header.
 pub const HEADER_LEN: usize = 56;
 /// Bytes of a datagram's tag.
@@ -311,6 +312,10 @@ pub enum Record {
     Missing(ConnectionId, Span),
     /// Primary to backup: the client was told that its bytes up to here have arrived, client's numbers.
     Acked(ConnectionId, SeqNumber),
+    /// Primary to backup: what the server here has said; to be compared and answered.
+    Compare(ConnectionId, Word),
+    /// Backup to primary: the answer.
+    Compared(ConnectionId, Word),
 }
 
 /// A part of a client's stream, client's numbers. A FIN is its last byte.
@@ -415,17 +420,23 @@ impl Record {
             | Record::Query(id, _)
             | Record::Gone(id, _)
             | Record::Missing(id, _)
-            | Record::Acked(id, _) => *id,
+            | Record::Acked(id, _)
+            | Record::Compare(id, _)
+            | Record::Compared(id, _) => *id,
         }
     }
 
     /// The role of the host that it is for.
     pub fn recipient(&self) -> Role {
         match self {
-            Record::Open(_) | Record::Close(..) | Record::Query(..) | Record::Acked(..) => {
-                Role::Backup
+            Record::Open(_)
+            | Record::Close(..)
+            | Record::Query(..)
+            | Record::Acked(..)
+            | Record::Compare(..) => Role::Backup,
+            Record::Progress(_) | Record::Gone(..) | Record::Missing(..) | Record::Compared(..) => {
+                Role::Primary
             }
-            Record::Progress(_) | Record::Gone(..) | Record::Missing(..) => Role::Primary,
         }
     }
 }
@@ -452,6 +463,8 @@ const PROGRESS: u8 = 4;
 const GONE: u8 = 5;
 const MISSING: u8 = 6;
 const ACKED: u8 = 7;
+const COMPARE: u8 = 8;
+const COMPARED: u8 = 9;
 
 const HAS_WINDOW_SCALE: u8 = 1;
 const HAS_SACK: u8 = 2;
@@ -526,6 +539,19 @@ impl Record {
                 out.put(&span.start.raw().to_be_bytes());
                 out.put(&span.end.raw().to_be_bytes());
             }
+            Record::Compare(id, word) | Record::Compared(id, word) => {
+                let asks = matches!(self, Record::Compare(..));
+                out.put(&[if asks { COMPARE } else { COMPARED }]);
+                out.put(&id.0.to_be_bytes());
+                let (kind, first, second) = match word {
+                    Word::None => (0, 0, 0),
+                    Word::So(mark) => (1, mark.at.raw(), mark.sum),
+                    Word::Diverged(place) => (2, place.from.raw(), place.to.raw()),
+                };
+                out.put(&[kind]);
+                out.put(&first.to_be_bytes());
+                out.put(&second.to_be_bytes());
+            }
         }
         let left = out.rest.len();
         (bytes, MAX_RECORD.saturating_sub(left))
@@ -575,6 +601,8 @@ impl Record {
             ),
             QUERY => Record::Query(id, reader.seq()?),
             ACKED => Record::Acked(id, reader.seq()?),
+            COMPARE => Record::Compare(id, reader.word()?),
+            COMPARED => Record::Compared(id, reader.word()?),
             PROGRESS => Record::Progress(Progress {
                 id,
                 rcv_nxt: reader.seq()?,
@@ -720,6 +748,20 @@ impl Reader<'_> {
 
     fn seq(&mut self) -> Option<SeqNumber> {
         self.u32().map(SeqNumber::new)
+    }
+
+    fn word(&mut self) -> Option<Word> {
+        let [kind] = self.take()?;
+        let (at, next) = (self.seq()?, self.u32()?);
+        Some(match kind {
+            0 => Word::None,
+            1 => Word::So(Mark { at, sum: next }),
+            2 => Word::Diverged(Difference {
+                from: at,
+                to: SeqNumber::new(next),
+            }),
+            _ => return None,
+        })
     }
 
     fn endpoint(&mut self) -> Option<Endpoint> {

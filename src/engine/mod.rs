@@ -28,6 +28,7 @@
 pub mod config;
 pub mod counters;
 pub mod detector;
+pub mod digest;
 pub mod early;
 pub mod emit;
 pub mod lease;

@@ -70,6 +70,8 @@ pub struct Predecessor {
     pub eager: bool,
     /// Whether it may have let servers speak on connections that it has not told of: that is after so long a silence that it knew that it was alone ([`Peer::Unaware`]).
     pub alone: bool,
+    /// Whether a connection is reset on which its server has said something else than the one here (`divergence=reset`).
+    pub strict: bool,
 }
 
 /// What is known of the peer.
@@ -217,6 +219,7 @@ pub struct Node {
     taking_over: bool,
     eager: bool,
     peer_eager: bool,
+    strict: bool,
     unaware_until: Option<Instant>,
     isolation: Isolation,
     joined_at: Instant,
@@ -253,6 +256,7 @@ impl Node {
             taking_over: false,
             eager: false,
             peer_eager: false,
+            strict: false,
             unaware_until: None,
             isolation: Isolation::Serve,
             joined_at: now,
@@ -380,6 +384,16 @@ impl Node {
         self.eager = eager;
     }
 
+    /// Changes whether a takeover resets connections on which the two servers have said different things.
+    pub fn set_strict(&mut self, strict: bool) {
+        self.strict = strict;
+    }
+
+    /// Whether it does.
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
     /// What is known of the peer that spoke for the service, and that has not been heard for `silence`.
     pub fn predecessor(&self, silence: Duration) -> Predecessor {
         // An interval less than the other waits: its last word was under way.
@@ -387,6 +401,7 @@ impl Node {
         Predecessor {
             silence,
             eager: self.peer_eager,
+            strict: self.strict,
             alone: silence > patience.saturating_add(self.timing.interval) && !planted(Plant::Late),
         }
     }

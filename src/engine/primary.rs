@@ -32,6 +32,7 @@
 
 use super::config::Refusal;
 use super::counters::Counter;
+use super::digest::{Difference, Digest, Questions, Word};
 use super::message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES};
 use super::node::Peer;
 use super::plant::{planted, unless, Plant};
@@ -237,6 +238,8 @@ pub struct Actions {
     pub count: Option<Counter>,
     /// The server's program here has failed, and the backup's has not.
     pub failed: Option<Failure>,
+    /// The two servers have said different things.
+    pub diverged: Option<Difference>,
     /// Ask the kernel for its socket, and call [`Connection::on_socket`].
     pub check_socket: bool,
     /// The connection is over; drop it.
@@ -250,7 +253,7 @@ pub enum Moves {
     Now,
     /// Its client was told of bytes that the shadow lacks.
     Later,
-    /// It has no shadow, and would be reset.
+    /// It would be reset: it has no shadow, or one whose server says something else.
     Never,
 }
 
@@ -330,6 +333,8 @@ pub struct Connection {
     opened_at: (SeqNumber, SeqNumber),
     farewell: Farewell,
     pulse: Pulse,
+    digest: Digest,
+    questions: Questions,
     /// Whether the stack's acknowledgement of the client's FIN was withheld, so that the client hears of it from here and maybe after the
     /// socket's end.
     fin_withheld: bool,
@@ -388,6 +393,8 @@ impl Connection {
             opened_at: (next, next),
             farewell: Farewell::None,
             pulse: Pulse::default(),
+            digest: Digest::Void,
+            questions: Questions::default(),
             fin_withheld: false,
             lingers_until: None,
             waiting_since: None,
@@ -599,6 +606,7 @@ impl Connection {
         self.snd_nxt = syn_ack.end();
         self.snd_una = syn_ack.end();
         self.shadow_snd = syn_ack.end();
+        self.digest.begin(syn_ack.end());
         self.client_clock = self.open.timestamps.map(|(client, _)| client);
         self.last_timestamps = syn_ack.options.timestamps;
         self.syn_ack_at = Some(now);
@@ -684,6 +692,51 @@ impl Connection {
         actions.record = self.confide().or(actions.record);
         self.check(now);
         (Outbound::Send(rewrite), actions)
+    }
+
+    /// A segment of the server is about to leave the stack; before anything else is asked of it. See [`Digest::take`].
+    pub fn digest(
+        &mut self,
+        segment: &Segment,
+        sum: impl FnMut(u32, u32, u32) -> u32,
+        now: Instant,
+    ) -> Option<Difference> {
+        if !self.retains() {
+            return None;
+        }
+        if segment.payload_len > 0 {
+            self.questions.stir(now);
+        }
+        let found = self.digest.take(segment.seq, segment, sum);
+        if found.is_some() {
+            self.questions.now(now);
+        }
+        found
+    }
+
+    /// Nobody wants to know whether the servers say the same.
+    pub fn stop_digest(&mut self) {
+        self.digest = Digest::Void;
+    }
+
+    /// Where the two servers are known to have said different things, in bytes of the stream, modulo 2^32.
+    pub fn difference(&self) -> Option<(u32, u32)> {
+        let first = self.open.primary_isn + 1;
+        let found = self.digest.difference()?;
+        Some(found.offsets(first))
+    }
+
+    /// The backup's word of what its server has said.
+    pub fn on_compared(&mut self, word: Word, now: Instant) -> Actions {
+        let found = self.digest.hear(word);
+        self.questions.on_answer(self.digest.word(), word);
+        if found.is_some() {
+            self.questions.now(now);
+        }
+        Actions {
+            diverged: found,
+            ..Actions::default()
+        }
     }
 
     /// The server ends its stream at `end`, by a reset or a FIN: whether the client is not told, as the shadow has not come to that.
@@ -1086,6 +1139,7 @@ impl Connection {
             _ => None,
         };
         let watch = earliest(watch, self.pulse.poll_at());
+        let watch = earliest(watch, self.questions.poll_at());
         let watch = watch.filter(|_| self.state == State::Protected);
         earliest(earliest(retry, watch), earliest(speaks, self.check_at))
     }
@@ -1135,6 +1189,10 @@ impl Connection {
             });
         }
         self.watch(&mut actions, now);
+        let asks = self.state == State::Protected && actions.record.is_none();
+        if asks && self.questions.poll(now) {
+            actions.record = Some(Record::Compare(self.open.id, self.digest.word()));
+        }
         if self.check_at.is_some_and(|at| now >= at) {
             self.check_at = None;
             actions.check_socket = true;

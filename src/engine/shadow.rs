@@ -9,6 +9,7 @@
 //! Injected segments are made in the client's view, and pass [`Shadow::on_client`] like any segment of the client.
 
 use super::counters::Counter;
+use super::digest::{Difference, Digest, Word};
 use super::message::{Bytes, Close, Gone, Open, Progress, Record, Span};
 use super::node::Predecessor;
 use super::plant::{planted, unless, Plant};
@@ -82,6 +83,8 @@ pub struct Actions {
     pub release_queue: bool,
     /// Free held segments up to this sequence number of the primary.
     pub release_held: Option<SeqNumber>,
+    /// The two servers have said different things.
+    pub diverged: Option<Difference>,
     /// Ask the kernel for its socket, and call [`Shadow::on_socket`].
     pub check_socket: bool,
     /// The shadow is over; drop it.
@@ -139,6 +142,7 @@ pub struct Shadow {
     snd_nxt: SeqNumber,
     /// The end of what is held, primary's numbers.
     held_nxt: SeqNumber,
+    digest: Digest,
     /// What the shadow expects next, client's numbers.
     rcv_nxt: SeqNumber,
     /// The right edge of its receive window, client's numbers.
@@ -197,6 +201,7 @@ impl Shadow {
             own_scale: 0,
             snd_nxt: SeqNumber::default(),
             held_nxt: open.primary_isn + 1,
+            digest: Digest::Void,
             rcv_nxt: next,
             edge: next,
             reported: (next, next, false),
@@ -553,6 +558,41 @@ impl Shadow {
         (Outbound::Hold(start, end), actions)
     }
 
+    /// A segment of the shadow is about to leave the stack; before anything else is asked of it. See [`Digest::take`].
+    pub fn digest(
+        &mut self,
+        segment: &Segment,
+        sum: impl FnMut(u32, u32, u32) -> u32,
+    ) -> Option<Difference> {
+        let compares = !self.speaking && self.is_ready();
+        let at = segment.seq + self.delta;
+        compares.then(|| self.digest.take(at, segment, sum))?
+    }
+
+    /// Nobody wants to know whether the servers say the same.
+    pub fn stop_digest(&mut self) {
+        self.digest = Digest::Void;
+    }
+
+    /// As [`Connection::difference`](super::primary::Connection::difference).
+    pub fn difference(&self) -> Option<(u32, u32)> {
+        let first = self.open.primary_isn + 1;
+        Some(self.digest.difference()?.offsets(first))
+    }
+
+    /// The primary's word of what its server has said.
+    pub fn on_compare(&mut self, word: Word) -> Actions {
+        if !self.is_ready() {
+            return Actions::default();
+        }
+        let diverged = self.digest.hear(word);
+        Actions {
+            record: Some(Record::Compared(self.id, self.digest.word())),
+            diverged,
+            ..Actions::default()
+        }
+    }
+
     fn on_syn_ack(&mut self, segment: &Segment, now: Instant) -> Actions {
         let mut actions = Actions::default();
         if self.state != State::Opening {
@@ -572,6 +612,7 @@ impl Shadow {
             && options.window_scale.is_some() == self.open.window_scale.is_some();
         self.delta = Delta::between(self.open.primary_isn, segment.seq);
         self.snd_nxt = segment.end();
+        self.digest.begin(self.open.primary_isn + 1);
         self.own_scale = options.window_scale.unwrap_or(0).min(14);
         self.edge = self.rcv_nxt + u32::from(segment.window);
         self.stack_edge = self.edge;
@@ -915,6 +956,14 @@ impl Shadow {
     pub fn take_over(&mut self, now: Instant, before: Predecessor) -> Actions {
         let mut actions = Actions::default();
         match self.state {
+            State::Established if before.strict && self.digest.difference().is_some() => {
+                let reset = self.reset(now);
+                return Actions {
+                    send: Some(reset),
+                    count: Some(Counter::TakeoverDiverged),
+                    ..self.doom(now)
+                };
+            }
             State::Opening | State::Established => {
                 self.speaking = true;
                 // The server has a second from now on.

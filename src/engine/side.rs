@@ -6,6 +6,7 @@
 //! the server, a record of the peer, a time, a change of role. It carries out the [`Actions`] that come back, from the first field to the last.
 
 use super::counters::Counter;
+use super::digest::Difference;
 use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
 use super::node::{Peer, Predecessor};
@@ -59,6 +60,8 @@ pub struct Actions {
     pub remove: bool,
     /// The server's program here has failed, and the backup's has not: the whole node should go over to that.
     pub failed: Option<Failure>,
+    /// The two hosts' servers have said different things.
+    pub diverged: Option<Difference>,
     /// Ask the kernel for the connection's socket, and call [`Side::on_socket`].
     pub check_socket: bool,
 }
@@ -98,6 +101,7 @@ impl From<primary::Actions> for Actions {
             send: actions.send,
             remove: actions.remove,
             failed: actions.failed,
+            diverged: actions.diverged,
             check_socket: actions.check_socket,
             ..Self::default()
         }
@@ -114,6 +118,7 @@ impl From<shadow::Actions> for Actions {
             release_held: actions.release_held,
             send: actions.send,
             remove: actions.remove,
+            diverged: actions.diverged,
             check_socket: actions.check_socket,
             ..Self::default()
         }
@@ -188,7 +193,12 @@ pub fn unknown(record: &Record) -> Option<Record> {
     match record {
         Record::Close(id, _) | Record::Query(id, _) => Some(Record::Gone(*id, Gone::Ended)),
         Record::Progress(progress) => Some(Record::Close(progress.id, Close::Ended)),
-        Record::Open(_) | Record::Gone(..) | Record::Missing(..) | Record::Acked(..) => None,
+        Record::Open(_)
+        | Record::Gone(..)
+        | Record::Missing(..)
+        | Record::Acked(..)
+        | Record::Compare(..)
+        | Record::Compared(..) => None,
     }
 }
 
@@ -255,9 +265,12 @@ impl Side {
         matches!(self, Side::Primary(connection) if connection.retains())
     }
 
-    /// What a planned switchover does to the connection.
-    pub fn moves(&self) -> Moves {
+    /// What a planned switchover does to the connection; `strict`: see [`Predecessor::strict`].
+    pub fn moves(&self, strict: bool) -> Moves {
         match self {
+            Side::Primary(connection) if strict && connection.difference().is_some() => {
+                Moves::Never
+            }
             Side::Primary(connection) => connection.moves(),
             Side::Shadow(shadow) if shadow.is_speaking() => Moves::Never,
             Side::Shadow(_) | Side::Pending(_) => Moves::Now,
@@ -306,6 +319,35 @@ impl Side {
                 };
                 (inbound, actions)
             }
+        }
+    }
+
+    /// A segment of the local stack, before [`Side::on_output`] or [`Side::on_muted`]: does the server say what the other one says? `sum` is as for
+    /// [`Digest::take`](super::digest::Digest::take).
+    pub fn digest(
+        &mut self,
+        wanted: bool,
+        segment: &Segment,
+        sum: impl FnMut(u32, u32, u32) -> u32,
+        now: Instant,
+    ) -> Option<Difference> {
+        match (self, wanted) {
+            (Side::Primary(connection), false) => connection.stop_digest(),
+            (Side::Shadow(shadow), false) => shadow.stop_digest(),
+            (Side::Primary(connection), true) => return connection.digest(segment, sum, now),
+            (Side::Shadow(shadow), true) => return shadow.digest(segment, sum),
+            (Side::Pending(_), _) => {}
+        }
+        None
+    }
+
+    /// Where the two servers are known to have said different things, in bytes of the stream, modulo 2^32: up to the first place they agreed, at the second
+    /// they did not.
+    pub fn difference(&self) -> Option<(u32, u32)> {
+        match self {
+            Side::Primary(connection) => connection.difference(),
+            Side::Shadow(shadow) => shadow.difference(),
+            Side::Pending(_) => None,
         }
     }
 
@@ -399,6 +441,10 @@ impl Side {
             (Record::Query(_, acked), Side::Shadow(shadow)) => {
                 shadow.on_acked(*acked);
                 Actions::tell(shadow.on_query())
+            }
+            (Record::Compare(_, word), Side::Shadow(shadow)) => shadow.on_compare(*word).into(),
+            (Record::Compared(_, word), Side::Primary(connection)) => {
+                connection.on_compared(*word, now).into()
             }
             (Record::Acked(_, acked), Side::Shadow(shadow)) => {
                 shadow.on_acked(*acked);

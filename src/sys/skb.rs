@@ -368,6 +368,22 @@ impl SkBuff {
         error == 0
     }
 
+    /// Goes on with a CRC-32C (RFC 9260, appendix A, without the complements) over `len` bytes from `offset` on, which
+    /// counts from the network header. Bytes that are not there do not count, nor those that the CPU cannot read.
+    pub(crate) fn crc32c(&self, offset: usize, len: usize, crc: u32) -> u32 {
+        let Some(start) = self.network_offset() else {
+            return crc;
+        };
+        let len = len.min(self.len().saturating_sub(offset));
+        // SAFETY: Our packet. It is only read.
+        if len == 0 || !unsafe { bindings::sttcp_skb_frags_readable(self.as_ptr()) } {
+            return crc;
+        }
+        let offset = start.saturating_add(offset);
+        // SAFETY: Our packet. It is only read, and has so many bytes.
+        unsafe { bindings::skb_crc32c(self.as_ptr(), offset as i32, len as i32, crc) }
+    }
+
     fn set_dev(&mut self, dev: *mut bindings::net_device) {
         self.raw_mut()
             .__bindgen_anon_1

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 use sttcp::{
+    digest::{Difference, Mark, Word},
     message::{
         records, split_tag, BadMessage, Batch, Bytes, Close, Gone, Header, Kind, Open, Progress,
         Record, Span, HEADER_LEN, MAX_BODY, MAX_BYTES, MAX_DATAGRAM, MAX_RECORD, TAG_LEN, VERSION,
@@ -158,6 +159,33 @@ fn records_byte_for_byte() {
         (Record::Gone(ID, Gone::NoMemory), 5, &[3]),
         (Record::Gone(ID, Gone::Ended), 5, &[4]),
         (Record::Acked(ID, seq(9)), 7, &[0, 0, 0, 9]),
+        (
+            Record::Compare(ID, Word::None),
+            8,
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            Record::Compare(
+                ID,
+                Word::So(Mark {
+                    at: seq(9),
+                    sum: 0x0102_0304,
+                }),
+            ),
+            8,
+            &[1, 0, 0, 0, 9, 1, 2, 3, 4],
+        ),
+        (
+            Record::Compared(
+                ID,
+                Word::Diverged(Difference {
+                    from: seq(9),
+                    to: seq(0x0a0b_0c0d),
+                }),
+            ),
+            9,
+            &[2, 0, 0, 0, 9, 0x0a, 0x0b, 0x0c, 0x0d],
+        ),
         (
             Record::Missing(ID, missing),
             6,
@@ -320,6 +348,17 @@ fn open() -> impl Strategy<Value = Open> {
         )
 }
 
+fn word() -> impl Strategy<Value = Word> {
+    prop_oneof![
+        Just(Word::None),
+        any::<(u32, u32)>().prop_map(|(at, sum)| Word::So(Mark { at: seq(at), sum })),
+        any::<(u32, u32)>().prop_map(|(from, to)| Word::Diverged(Difference {
+            from: seq(from),
+            to: seq(to)
+        })),
+    ]
+}
+
 fn record() -> impl Strategy<Value = Record> {
     let id = || any::<u64>().prop_map(ConnectionId);
     let close = prop_oneof![Just(Close::Ended), Just(Close::Unprotected)];
@@ -344,6 +383,10 @@ fn record() -> impl Strategy<Value = Record> {
             })
         }),
         (id(), gone).prop_map(|(id, why)| Record::Gone(id, why)),
+        (id(), any::<bool>(), word()).prop_map(|(id, asks, word)| match asks {
+            true => Record::Compare(id, word),
+            false => Record::Compared(id, word),
+        }),
         (id(), any::<(u32, u32)>()).prop_map(|(id, (start, end))| {
             let (start, end) = (seq(start), seq(end));
             Record::Missing(id, Span { start, end })

@@ -792,9 +792,12 @@ fn backup_knows_how_its_primary_acknowledges() {
     let expected = Predecessor {
         silence,
         eager: true,
-        alone: false,
+        ..Predecessor::default()
     };
     assert_eq!(b.predecessor(silence), expected);
+    b.set_strict(true);
+    assert!(b.is_strict() && b.predecessor(silence).strict);
+    b.set_strict(false);
     // An interval more than it bears is on the way; after that the primary knew that it was alone.
     assert!(!b.predecessor(Duration::from_millis(40)).alone);
     assert!(b.predecessor(Duration::from_millis(41)).alone);

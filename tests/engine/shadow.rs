@@ -1186,7 +1186,7 @@ fn silent(millis: u64) -> Predecessor {
     Predecessor {
         silence: Duration::from_millis(millis),
         eager: true,
-        alone: false,
+        ..Predecessor::default()
     }
 }
 

@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use sttcp::{
+    digest::{Difference, Mark, Word},
     message::{
         records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind, Open, Progress, Record,
         Span, HEADER_LEN, MAX_BODY, MAX_DATAGRAM, MAX_RECORD, TAG_LEN,
@@ -40,6 +41,7 @@ enum Said {
     Missing([u32; 2]),
     Progress([u32; 3]),
     Gone(u8),
+    Compare(bool, u8, [u32; 2]),
 }
 
 impl Said {
@@ -100,6 +102,18 @@ impl Said {
                 edge: SeqNumber::new(edge),
                 fin: edge & 1 == 1,
             }),
+            Said::Compare(asks, kind, [first, second]) => {
+                let (at, to) = (SeqNumber::new(first), SeqNumber::new(second));
+                let word = match kind % 3 {
+                    0 => Word::None,
+                    1 => Word::So(Mark { at, sum: second }),
+                    _ => Word::Diverged(Difference { from: at, to }),
+                };
+                match asks {
+                    true => Record::Compare(id, word),
+                    false => Record::Compared(id, word),
+                }
+            }
             Said::Gone(why) => Record::Gone(
                 id,
                 match why % 4 {

@@ -581,6 +581,25 @@ impl Host {
         }
     }
 
+    /// The two servers say the same, so whatever is found is wrong.
+    fn digest(&mut self, flow: &Flow, segment: &Segment, packet: &[u8]) {
+        let (digests, now) = (self.schedule.digests, self.instant());
+        let Some(at) = self.find(flow) else {
+            return;
+        };
+        let payload = &packet[packet.len() - segment.payload_len as usize..];
+        let sum = |sum: u32, offset: u32, len: u32| {
+            let part = &payload[offset as usize..][..len as usize];
+            part.iter().fold(sum, |sum, byte| {
+                (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+            })
+        };
+        let found = self.table[at].side.digest(digests, segment, sum, now);
+        if let Some(found) = found {
+            self.fail_at(flow, format!("the servers do not differ: {found:?}"));
+        }
+    }
+
     fn local_out(&mut self, mut packet: Vec<u8>) {
         let Ok(parsed) = Packet::parse(&packet, packet.len()) else {
             return self.fail("the engine cannot read what the stack sends".into());
@@ -588,6 +607,7 @@ impl Host {
         self.count(Counter::SegmentsOut);
         let (flow, segment) = (parsed.flow_to_client(), parsed.segment);
         self.facts(&flow).send(&segment);
+        self.digest(&flow, &segment, &packet);
         if self.speaks && self.is_isolated() {
             self.facts(&flow).mute();
             let now = self.instant();
@@ -762,6 +782,9 @@ impl Host {
         }
         if let Some(segment) = &actions.send {
             self.transmit(&entry.flow, segment, self.gate(entry));
+        }
+        if let Some(found) = actions.diverged {
+            self.fail_at(&entry.flow, format!("the servers do not differ: {found:?}"));
         }
         if let Some(failure) = actions.failed {
             self.note(|| format!("the server has failed: {failure:?}"));

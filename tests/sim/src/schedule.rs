@@ -67,6 +67,8 @@ pub struct Schedule {
     pub drift: [i64; 2],
     /// How many paths lead from one host to the other.
     pub paths: usize,
+    /// Whether the two hosts compare what their servers say.
+    pub digests: bool,
     /// This host stands still from then until then, in us.
     pub pause: Option<(usize, u64, u64)>,
     /// How long after its crash a host comes back as backup, in us.
@@ -197,6 +199,7 @@ impl Schedule {
                 _ => {}
             }
         }
+        let digests = later.chance(250);
         Self {
             seed,
             v6: rng.chance(300),
@@ -214,6 +217,7 @@ impl Schedule {
             drift,
             pause,
             paths,
+            digests,
             returns: rng.chance(300).then(|| rng.range(300_000, 2_000_000)),
             terms: Terms {
                 policy: if rng.chance(300) {

@@ -10,7 +10,7 @@ impl Host {
         self.now = now;
         let mut census = Census::default();
         for entry in self.entries.iter().flatten() {
-            census.count(entry.side.moves());
+            census.count(entry.side.moves(false));
         }
         if census.is_ready(force) == Ok(true) {
             self.hand_over();
