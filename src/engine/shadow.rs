@@ -120,6 +120,8 @@ pub struct Shadow {
     state: State,
     /// Whether this node speaks for the service: output goes to the client.
     speaking: bool,
+    /// Whether the client was sent a reset.
+    resets: bool,
     /// The primary never told of it: it is taken to have agreed to what this host's stack agrees to.
     guessed: bool,
     open: Open,
@@ -189,6 +191,7 @@ impl Shadow {
             flow: open.flow,
             state: State::Opening,
             speaking: false,
+            resets: false,
             guessed: false,
             open: *open,
             opened_at: now,
@@ -341,6 +344,16 @@ impl Shadow {
                 Inbound::until_ready(segment)
             };
             return (inbound, actions);
+        }
+        if self.resets && self.state == State::Doomed && !segment.flags.contains(Flags::RST) {
+            // It has more than it was taken to have, and asks (RFC 5961, section 3.2: a challenge). The answer is that of a host without a
+            // connection (RFC 9293, section 3.10.7.1), and so in place whatever it has.
+            actions.send = segment.flags.contains(Flags::ACK).then_some(Segment {
+                seq: segment.ack,
+                flags: Flags::RST,
+                ..Segment::default()
+            });
+            return (Inbound::Ignore, actions);
         }
         if !self.is_plausible(segment) {
             return (Inbound::Drop(Counter::StrayIn), actions);
@@ -1024,6 +1037,7 @@ impl Shadow {
 
     /// The reset that ends this connection at the client.
     pub fn reset(&mut self, now: Instant) -> Segment {
+        self.resets = true;
         self.server_segment(Flags::RST, now)
     }
 

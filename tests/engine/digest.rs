@@ -19,6 +19,7 @@ use sttcp::{
     seq::SeqNumber,
     side::{open, Actions, Side},
     time::Instant,
+    verdict::Inbound,
     wire::{Flags, Segment},
 };
 
@@ -277,6 +278,17 @@ fn difference_is_for_the_takeover_to_reset_if_it_is_told_so() {
     assert!(actions.send.unwrap().flags.contains(Flags::RST));
     assert!(actions.inject.unwrap().flags.contains(Flags::RST));
     assert!(!side.is_migrated() && !actions.flush_held);
+    // The client has heard less than that, and challenges the reset: it gets one that it believes, as often as it asks.
+    for at in [3, 7] {
+        let (inbound, actions) = side.on_client(&seg(c(0), p(at)), Peer::Absent, ms(3));
+        assert_eq!(inbound, Inbound::Ignore);
+        let reset = actions.send.unwrap();
+        assert_eq!((reset.flags, reset.seq), (Flags::RST, p(at)));
+    }
+    // The reset for the local socket passes.
+    let reset = seg(c(0), p(0)).flag(Flags::RST);
+    let (inbound, actions) = side.on_client(&reset, Peer::Absent, ms(3));
+    assert!(matches!(inbound, Inbound::Pass(_)) && actions.send.is_none());
 
     let mut same = shadow();
     same.say(0, 10, ms(0));
