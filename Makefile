@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants test-suites fuzz soak demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants test-suites fuzz soak bench demo clean help
 all: module
 
 ifdef KDIR
@@ -39,6 +39,9 @@ soak:
 test-debug:
 	@TESTS="$${TESTS:-all}" scripts/test.sh debug plants
 
+bench:
+	@scripts/bench.sh
+
 demo: module traffic
 	@scripts/demo.sh
 
@@ -59,6 +62,7 @@ help:
 	@echo 'make test-debug  test-netns on a kernel with KASAN, lockdep, kmemleak and more; then test-plants'
 	@echo 'make test-plants faults planted in the module, each caught by that kernel'
 	@echo 'make test-suites  suites that others wrote, with the service under protection; not part of make test'
+	@echo 'make bench       what protection costs while nothing fails, in instructions'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

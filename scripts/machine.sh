@@ -71,11 +71,15 @@ machine_ready() {
 }
 
 accelerator() {
-    if [[ ${STTCP_ACCEL-} == kvm ]]; then
+    # An emulator does `rep movsb`, with which these make the kernel copy, byte by byte.
+    local cpu=max,-erms,-fsrm,-fsrs,-fzrm
+    if [[ -n ${STTCP_ICOUNT-} ]]; then
+        # A nanosecond of the guest's clock is an instruction; while the one CPU waits the clock jumps.
+        echo "-accel tcg,thread=single -icount shift=0,sleep=off -cpu $cpu"
+    elif [[ ${STTCP_ACCEL-} == kvm ]]; then
         echo "-accel kvm -cpu host"
     else
-        # An emulator does `rep movsb`, with which these make the kernel copy, byte by byte.
-        echo "-accel tcg,thread=multi -cpu max,-erms,-fsrm,-fsrs,-fzrm"
+        echo "-accel tcg,thread=multi -cpu $cpu"
     fi
 }
 # Code at another address is translated once more, so programs at random addresses start four times as slowly when emulated.

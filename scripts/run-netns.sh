@@ -30,7 +30,7 @@ mkdir -p build/results
 share=$(mktemp -d)
 trap 'rm -rf "$share"' EXIT
 mkdir "$share/tests"
-cp -r tests/netns tests/suites tests/ktap.sh "$share/tests/"
+cp -r tests/netns tests/suites tests/bench tests/ktap.sh "$share/tests/"
 cp "build/module$flavour/sttcp.ko" build/sttcp-traffic tests/guest/netns-job "$share/"
 if grep -qx memory <<<"$names"; then
     OUT=build/faults$flavour FAULTS=1 scripts/module.sh
@@ -38,7 +38,7 @@ if grep -qx memory <<<"$names"; then
 fi
 printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
-for name in GROUP ONLY LIMIT SWITCHOVERS TAKEOVERS TAP_LOSS ACK_POLICY BYTES MEASURE SEED INTERVAL ROUNDS FORGED LOADS HOSTILE PAUSE ENDS STRESS SLOW STTCP_TEST_LIMIT; do
+for name in GROUP ONLY LIMIT SWITCHOVERS TAKEOVERS TAP_LOSS ACK_POLICY BYTES MEASURE SEED INTERVAL ROUNDS FORGED LOADS HOSTILE PAUSE ENDS STRESS MODES ECHOES MEGABYTES CONNECTIONS SLOW STTCP_TEST_LIMIT; do
     [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
 done >"$share/env"
 say "booting a guest for: ${names//$'\n'/ } ..."

@@ -18,9 +18,9 @@ use core::time::Duration;
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub enum Divergence {
     /// Nobody looks.
-    #[default]
     Ignore,
     /// It is reported. A takeover goes on with the connection all the same.
+    #[default]
     Warn,
     /// It is reported, and a takeover resets the connection: its client did not ask for what the server here would say.
     Reset,

@@ -130,7 +130,7 @@ fn words_of_the_control() {
         assert_eq!(Divergence::parse(divergence.name()), Ok(divergence));
     }
     assert_eq!(Divergence::parse("Warn"), Err(Refusal::UnknownWord));
-    assert_eq!(Divergence::default(), Divergence::Ignore);
+    assert_eq!(Divergence::default(), Divergence::Warn);
 }
 
 #[test]

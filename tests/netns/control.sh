@@ -87,7 +87,7 @@ takes app_lag_ms 600000
 [ "$(primary cat /proc/sys/net/sttcp/app_lag_bytes)" = 0 ]; result $? "app_lag_bytes is 0"
 for value in 1073741825 x -1 ""; do refused app_lag_bytes "$value" "number"; done
 takes app_lag_bytes 1073741824
-[ "$(primary cat /proc/sys/net/sttcp/divergence)" = ignore ]; result $? "divergence is ignore"
+[ "$(primary cat /proc/sys/net/sttcp/divergence)" = warn ]; result $? "divergence is warn"
 for value in 1 Warn node ""; do refused divergence "$value" "not a word"; done
 takes divergence warn
 takes divergence reset

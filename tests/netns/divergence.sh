@@ -10,7 +10,7 @@ LIE=300000
 begin
 
 [ "$(primary cat /proc/sys/net/sttcp/divergence)" = warn ]
-result $? "the tests of this directory run with divergence=warn"
+result $? "they are compared unless told otherwise"
 
 # restart HOST OPTION...: its server begins anew, and says what it is told to.
 restart() {
