@@ -314,7 +314,9 @@ impl Shared {
             }
             KEY => {
                 let key = KeyBytes::parse(text)?;
-                stopped?;
+                if let Some(running) = &plan.running {
+                    running.node.change_key(Key::new(key.as_bytes()));
+                }
                 plan.key = Some(key);
             }
             INTERVAL => {

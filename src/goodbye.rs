@@ -156,13 +156,15 @@ impl Notify<Panic> for Node {
             self.engine.try_lock(),
             self.outbox.try_lock(),
             self.last_word.try_lock(),
+            self.keys.try_lock(),
         );
-        if let (Some(engine), Some(outbox), Some(last)) = &mut locks {
+        if let (Some(engine), Some(outbox), Some(last), Some(keys)) = &mut locks {
             if let Some(goodbye) = engine.last_word(now()) {
                 let LastWord { frames, links } = &mut **last;
                 for (path, (frame, link)) in frames.iter_mut().zip(links).enumerate() {
                     if let Some(frame) = frame.take() {
-                        self.send_last(&outbox.sockets, path, &goodbye, frame, *link);
+                        let key = keys.signing();
+                        self.send_last(&outbox.sockets, path, &goodbye, frame, *link, key);
                     }
                 }
             }

@@ -17,7 +17,7 @@ use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
 use crate::engine::wire::{Endpoint, Flags, Flow, Segment};
 use crate::goodbye::LastWord;
-use crate::peer::Outbox;
+use crate::peer::{Keys, Outbox};
 use crate::retention::Budget;
 use crate::sys::bh::{new_bh_lock, BhLock};
 use crate::sys::fail::{self, Site};
@@ -93,7 +93,8 @@ pub(crate) struct Node {
     pub(crate) peer: Ends,
     /// Who is asked whether the service's link works.
     probe: Option<Ipv6Addr>,
-    pub(crate) key: Key,
+    #[pin]
+    pub(crate) keys: BhLock<Keys>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) table: Pin<KVBox<Table>>,
     /// How long a shadow may make no progress with what it lacks, in ms.
@@ -201,16 +202,15 @@ impl Node {
             divergence,
             safety,
         } = settings;
-        let seed = key.tag(&[b"sttcp table"]);
-        let table = Table::new(
-            seed.first_chunk()
-                .map_or(0, |bytes| u32::from_be_bytes(*bytes)),
-            clock::random_u64() as u32,
-        )?;
+        let seed = clock::random_u64() as u32;
+        let table = Table::new(seed, clock::random_u64() as u32)?;
         fail::at(Site::Node)?;
         let budget = Arc::new(budget, GFP_KERNEL)?;
         fail::at(Site::Node)?;
+        let keys = Keys::new(key);
         let mut engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
+        engine.set_key(keys.newest());
+        engine.set_seed(seed);
         engine.set_eager(policy == Policy::Eager);
         engine.set_strict(divergence == Divergence::Reset);
         engine.set_paths(peer.count());
@@ -226,7 +226,7 @@ impl Node {
                 services,
                 peer,
                 probe,
-                key,
+                keys <- new_bh_lock!(keys, "sttcp_keys"),
                 counters,
                 table,
                 stall_ms: Atomic::new(stall_ms),
@@ -597,14 +597,15 @@ impl Node {
 
     /// Acts on news of the peer. Any context, nothing locked.
     pub(crate) fn on_event(&self, event: Event) {
-        let (state, epoch, known) = {
+        let (state, epoch, known, seed) = {
             let engine = self.engine.lock();
-            (engine.state(), engine.epoch(), engine.peer())
+            (engine.state(), engine.epoch(), engine.peer(), engine.seed())
         };
         self.set_peer_state(known);
         let peer = Show(self.end(0));
         match event {
             Event::Joined => {
+                self.table.rekey(seed);
                 pr_info!("peer {peer} joined: {}, epoch {epoch}\n", state.name());
                 self.end_session(known);
             }
@@ -800,6 +801,7 @@ impl Fire<HEARTBEAT> for Node {
             engine.heard_clients(self.clients_at());
             engine.poll(now(), clock::random_u64())
         });
+        self.retire_key();
         if poll.heartbeat {
             self.beat();
         }

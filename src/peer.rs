@@ -4,6 +4,7 @@
 
 use crate::engine::config::Ends;
 use crate::engine::counters::Counter;
+use crate::engine::keyring::{Change, KeyId, Keyring, Which};
 use crate::engine::message::{
     records, split_tag, BadMessage, Batch, Bytes, Gone, Header, Kind as Datagram, Open, Record,
     MAX_DATAGRAM,
@@ -13,6 +14,7 @@ use crate::engine::paths::MAX_PATHS;
 use crate::engine::side::{self, Opening};
 use crate::node::{now, Node};
 use crate::sys::clock;
+use crate::sys::hmac::Key;
 use crate::sys::udp::{Frame, Link, Receive, Socket};
 use core::mem;
 use core::net::SocketAddr;
@@ -21,6 +23,68 @@ use kernel::sync::Arc;
 
 /// The sockets of the paths.
 type Sockets = [Option<Socket<Node>>; MAX_PATHS];
+
+/// The keys of the channel: one, or two while a new one comes to both hosts.
+pub(crate) struct Keys {
+    ring: Keyring,
+    newest: Key,
+    older: Option<Key>,
+}
+
+impl Keys {
+    pub(crate) fn new(key: Key) -> Self {
+        Self {
+            ring: Keyring::new(Self::id(&key)),
+            newest: key,
+            older: None,
+        }
+    }
+
+    fn id(key: &Key) -> KeyId {
+        let tag = key.tag(&[b"sttcp key"]);
+        KeyId(
+            tag.first_chunk()
+                .map_or(0, |bytes| u32::from_be_bytes(*bytes)),
+        )
+    }
+
+    /// The name of the newest.
+    pub(crate) fn newest(&self) -> KeyId {
+        self.ring.newest()
+    }
+
+    /// The one that signs.
+    pub(crate) fn signing(&self) -> &Key {
+        match (self.ring.signs(), &self.older) {
+            (Which::Older, Some(older)) => older,
+            _ => &self.newest,
+        }
+    }
+
+    fn change(&mut self, key: Key) -> Change {
+        let change = self.ring.change(Self::id(&key));
+        match change {
+            Change::None => {}
+            Change::Follows => self.older = Some(mem::replace(&mut self.newest, key)),
+            Change::Replaces => self.newest = key,
+            Change::Reverts => {
+                self.older = None;
+                self.newest = key;
+            }
+        }
+        change
+    }
+
+    /// Those that verify, the likelier first.
+    fn verifying(&self) -> [Option<(Which, Key)>; 2] {
+        let newest = Some((Which::Newest, self.newest.clone()));
+        let older = self.older.clone().map(|key| (Which::Older, key));
+        match self.ring.signs() {
+            Which::Newest => [newest, older],
+            Which::Older => [older, newest],
+        }
+    }
+}
 
 /// What waits to be sent, and the sockets it goes through.
 pub(crate) struct Outbox {
@@ -120,7 +184,8 @@ impl Node {
     }
 
     fn send_header(&self, sockets: &Sockets, path: usize, header: &Header, body: &[u8]) {
-        let (datagram, len) = self.seal(header, body);
+        let key = self.keys.lock().signing().clone();
+        let (datagram, len) = seal(header, body, &key);
         let datagram = datagram.get(..len).unwrap_or(&[]);
         let socket = sockets.get(path).and_then(Option::as_ref);
         let sent = socket
@@ -132,6 +197,42 @@ impl Node {
         });
     }
 
+    /// Another key is to hold. Process context.
+    pub(crate) fn change_key(&self, key: Key) {
+        let mut keys = self.keys.lock();
+        let change = keys.change(key);
+        let newest = keys.newest();
+        drop(keys);
+        self.engine.lock().set_key(newest);
+        match change {
+            Change::None => pr_info!("key: this is the one that holds\n"),
+            Change::Follows | Change::Replaces => {
+                pr_info!("key: the new one holds when the peer has it too; until then the old one signs\n");
+            }
+            Change::Reverts => pr_info!("key: the old one holds again\n"),
+        }
+        // The peer hears of it now and not with the next heartbeat.
+        self.beat();
+    }
+
+    /// The peer has said in the present sessions, and `which` has signed, that its newest key is this. Softirq.
+    fn note_key(&self, which: Which, newest: KeyId) {
+        let mut keys = self.keys.lock();
+        if keys.ring.on_heard(which, newest, now()) {
+            self.count(Counter::KeysChanged);
+            pr_info!("key: the peer has the new one; it holds from now on\n");
+        }
+    }
+
+    /// Gives up the older key if nobody can need it any more. Softirq.
+    pub(crate) fn retire_key(&self) {
+        let mut keys = self.keys.lock();
+        if keys.ring.poll(now()) {
+            keys.older = None;
+            pr_info!("key: the old one is of no more use\n");
+        }
+    }
+
     /// Sends the last word of a kernel that dies, by one path.
     pub(crate) fn send_last(
         &self,
@@ -140,8 +241,9 @@ impl Node {
         goodbye: &Header,
         frame: Frame,
         link: Option<Link>,
+        key: &Key,
     ) -> bool {
-        let (datagram, len) = self.seal(goodbye, &[]);
+        let (datagram, len) = seal(goodbye, &[], key);
         let datagram = datagram.get(..len).unwrap_or(&[]);
         let socket = sockets.get(path).and_then(Option::as_ref);
         socket
@@ -150,27 +252,11 @@ impl Node {
             .is_some_and(|((socket, end), link)| socket.send_last(end, datagram, frame, &link))
     }
 
-    /// A datagram with its tag, and how long it is.
-    fn seal(&self, header: &Header, body: &[u8]) -> ([u8; MAX_DATAGRAM], usize) {
-        let header = header.emit();
-        let tag = self.key.tag(&[&header, body]);
-        let mut datagram = [0; MAX_DATAGRAM];
-        let mut len = 0;
-        for part in [&header[..], body, &tag[..]] {
-            let end = len + part.len();
-            if let Some(to) = datagram.get_mut(len..end) {
-                to.copy_from_slice(part);
-                len = end;
-            }
-        }
-        (datagram, len)
-    }
-
     fn authentic<'a>(
         &self,
         from: SocketAddr,
         datagram: &'a [u8],
-    ) -> Result<(usize, Header, &'a [u8]), Counter> {
+    ) -> Result<(usize, Which, Header, &'a [u8]), Counter> {
         let path = self.peer.path_of(from).ok_or(Counter::PeerBadSource)?;
         let name = |bad| match bad {
             BadMessage::Length => Counter::PeerBadLength,
@@ -178,11 +264,13 @@ impl Node {
             BadMessage::Content => Counter::PeerBadMessage,
         };
         let (signed, tag) = split_tag(datagram).map_err(name)?;
-        if !self.key.verify(&[signed], tag) {
-            return Err(Counter::PeerBadTag);
-        }
+        // Copied out, so that two CPUs need not wait for each other's hashing.
+        let keys = self.keys.lock().verifying();
+        let verifies = |(which, key): &(Which, Key)| key.verify(&[signed], tag).then_some(*which);
+        let which = keys.iter().flatten().find_map(verifies);
+        let which = which.ok_or(Counter::PeerBadTag)?;
         let (header, body) = Header::parse(datagram).map_err(name)?;
-        Ok((path, header, body))
+        Ok((path, which, header, body))
     }
 
     /// Softirq.
@@ -275,10 +363,26 @@ impl Node {
     }
 }
 
+/// A datagram with its tag, and how long it is.
+fn seal(header: &Header, body: &[u8], key: &Key) -> ([u8; MAX_DATAGRAM], usize) {
+    let header = header.emit();
+    let tag = key.tag(&[&header, body]);
+    let mut datagram = [0; MAX_DATAGRAM];
+    let mut len = 0;
+    for part in [&header[..], body, &tag[..]] {
+        let end = len + part.len();
+        if let Some(to) = datagram.get_mut(len..end) {
+            to.copy_from_slice(part);
+            len = end;
+        }
+    }
+    (datagram, len)
+}
+
 impl Receive for Node {
     /// A datagram came to our port. Softirq.
     fn received(&self, from: SocketAddr, payload: &[u8], link: Option<Link>) {
-        let (path, header, body) = match self.authentic(from, payload) {
+        let (path, which, header, body) = match self.authentic(from, payload) {
             Ok(parts) => parts,
             Err(counter) => return self.count(counter),
         };
@@ -289,6 +393,9 @@ impl Receive for Node {
             let heard = heard.map(|event| event.or(back));
             (heard, engine.owes_heartbeat(now))
         });
+        if heard.is_ok() && header.peer_session != 0 {
+            self.note_key(which, header.key);
+        }
         if owes_heartbeat {
             self.beat();
         }

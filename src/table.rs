@@ -3,7 +3,7 @@
 //! The connections of a node.
 //!
 //! A hash table of fixed size with a lock for each bucket, so that no packet waits for one of another connection. The hash is keyed with a
-//! secret that both hosts know, hence the same on both: a connection's name carries its hash, and finds it on either.
+//! random number, and a backup takes over its primary's: a connection's name carries its hash, and finds it on either host.
 
 use crate::engine::primary::ConnectionId;
 use crate::engine::side::Side;
@@ -12,6 +12,7 @@ use crate::retention::Retained;
 use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::skb::SkbQueue;
+use core::mem;
 use core::ops::{Deref, DerefMut};
 use core::pin::Pin;
 use kernel::prelude::*;
@@ -200,12 +201,12 @@ impl Slot {
 pub(crate) struct Table {
     #[pin]
     slots: [Slot; BUCKETS],
-    seed: u32,
+    seed: Atomic<u32>,
     serial: Atomic<u32>,
 }
 
 impl Table {
-    /// An empty table; `seed` keys its hash. `serial` is a random number: the other host names connections too, and may have told of an
+    /// An empty table; `seed` keys its hash; a random number. `serial` is a random number: the other host names connections too, and may have told of an
     /// earlier one between the same endpoints.
     pub(crate) fn new(seed: u32, serial: u32) -> Result<Pin<KVBox<Self>>> {
         fail::at(Site::Table)?;
@@ -215,7 +216,7 @@ impl Table {
                     bucket <- new_bh_lock!(Bucket { head: None }, "sttcp_bucket"),
                     occupied: Atomic::new(0),
                 })),
-                seed,
+                seed: Atomic::new(seed),
                 serial: Atomic::new(serial),
             }),
             GFP_KERNEL,
@@ -228,7 +229,14 @@ impl Table {
 
     /// Locks the bucket of a flow. Any context. `None` never happens.
     pub(crate) fn lock(&self, flow: &Flow) -> Option<Locked<'_>> {
-        Some(self.at(flow.hash(self.seed))?.lock())
+        loop {
+            let seed = self.seed.load(Relaxed);
+            let locked = self.at(flow.hash(seed))?.lock();
+            // `rekey` has not come by, or the connection was elsewhere by the time of the lock.
+            if self.seed.load(Relaxed) == seed {
+                return Some(locked);
+            }
+        }
     }
 
     /// Locks the bucket of a name. Any context.
@@ -244,7 +252,24 @@ impl Table {
     /// Makes a name for a new connection.
     pub(crate) fn name(&self, flow: &Flow) -> ConnectionId {
         let serial = self.serial.fetch_add(1, Relaxed);
-        ConnectionId(u64::from(flow.hash(self.seed)) << 32 | u64::from(serial))
+        ConnectionId(u64::from(flow.hash(self.seed.load(Relaxed))) << 32 | u64::from(serial))
+    }
+
+    /// Keys the hash with another number. Softirq, nothing locked. A connection is in no bucket for a moment, which harms none that a silent host has.
+    pub(crate) fn rekey(&self, seed: u32) {
+        if self.seed.xchg(seed, Full) == seed {
+            return;
+        }
+        for slot in &self.slots {
+            let mut moved = mem::take(&mut slot.lock().head);
+            while let Some(mut entry) = moved {
+                moved = entry.next.take();
+                if let Some(mut bucket) = self.lock(&entry.flow) {
+                    entry.next = bucket.head.take();
+                    bucket.head = Some(entry);
+                }
+            }
+        }
     }
 
     /// Visits every connection, bucket by bucket, and drops those for which `keep` says no. Any context.

@@ -219,6 +219,8 @@ counters! {
     ProbesHeard => "probes_heard",
     /// The primary has missed this host, goes on alone and says so.
     PeerAlone => "peer_alone",
+    /// Times a new key came to both hosts, and has held since (`key`).
+    KeysChanged => "keys_changed",
     /// Datagrams sent to the peer.
     PeerSent => "peer_sent",
     /// Datagrams that could not be sent to the peer.

@@ -19,12 +19,15 @@
 //! | 40 | 8 | the latest such time of the receiver, in its session, that the sender has heard of; or 0 |
 //! | 48 | 4 | the silence of the receiver that the sender bears, in us |
 //! | 52 | 4 | for how long nothing has come in for the service at the sender, in us |
+//! | 56 | 4 | the name of the sender's newest key, [`KeyId`] |
+//! | 60 | 4 | what keys the hash of the sender's table |
 //!
 //! The body of [`Kind::Records`] is a row of records, each a type byte and that type's fields. That of [`Kind::Bytes`] is a connection's name
 //! (8 bytes), a sequence number (4), flags (1), and a client's bytes from there on. The other bodies are empty.
 
 use super::counters::Counter;
 use super::digest::{Difference, Mark, Word};
+use super::keyring::KeyId;
 use super::node::Role;
 use super::primary::ConnectionId;
 use super::seq::SeqNumber;
@@ -35,7 +38,7 @@ use core::time::Duration;
 /// The version of the protocol.
 pub const VERSION: u8 = 3;
 /// Bytes of a datagram's header.
-pub const HEADER_LEN: usize = 56;
+pub const HEADER_LEN: usize = 64;
 /// Bytes of a datagram's tag.
 pub const TAG_LEN: usize = 32;
 /// Bytes of the longest datagram: below the smallest IPv6 path MTU with its headers (RFC 8200, section 5).
@@ -96,6 +99,10 @@ pub struct Header {
     pub patience: Duration,
     /// For how long nothing has come in for the service at its sender.
     pub deaf: Duration,
+    /// Its sender's newest key.
+    pub key: KeyId,
+    /// What keys the hash of its sender's table: names of connections have a place in it, and a backup's is to be the same.
+    pub seed: u32,
 }
 
 /// Why bytes are not a message.
@@ -150,6 +157,8 @@ impl Header {
         out.put(&self.echo.to_be_bytes());
         out.put(&micros(self.patience).to_be_bytes());
         out.put(&micros(self.deaf).to_be_bytes());
+        out.put(&self.key.0.to_be_bytes());
+        out.put(&self.seed.to_be_bytes());
         bytes
     }
 
@@ -187,6 +196,8 @@ impl Header {
             echo: reader.u64().ok_or(BadMessage::Length)?,
             patience: Duration::from_micros(reader.u32().ok_or(BadMessage::Length)?.into()),
             deaf: Duration::from_micros(reader.u32().ok_or(BadMessage::Length)?.into()),
+            key: KeyId(reader.u32().ok_or(BadMessage::Length)?),
+            seed: reader.u32().ok_or(BadMessage::Length)?,
         };
         Ok((header, reader.rest))
     }

@@ -31,6 +31,7 @@ pub mod detector;
 pub mod digest;
 pub mod early;
 pub mod emit;
+pub mod keyring;
 pub mod lease;
 pub mod message;
 pub mod node;

@@ -11,6 +11,7 @@
 
 use super::counters::Counter;
 use super::detector::{Detector, Suspicion, Timing};
+use super::keyring::KeyId;
 use super::lease::{self, Isolation};
 use super::message::{Header, Kind};
 use super::paths::{Hearing, Paths};
@@ -220,6 +221,8 @@ pub struct Node {
     eager: bool,
     peer_eager: bool,
     strict: bool,
+    key: KeyId,
+    seed: u32,
     unaware_until: Option<Instant>,
     isolation: Isolation,
     joined_at: Instant,
@@ -257,6 +260,8 @@ impl Node {
             eager: false,
             peer_eager: false,
             strict: false,
+            key: KeyId::default(),
+            seed: 0,
             unaware_until: None,
             isolation: Isolation::Serve,
             joined_at: now,
@@ -384,6 +389,21 @@ impl Node {
         self.eager = eager;
     }
 
+    /// Names this host's newest key.
+    pub fn set_key(&mut self, key: KeyId) {
+        self.key = key;
+    }
+
+    /// Says what keys the hash of this host's table; a random number.
+    pub fn set_seed(&mut self, seed: u32) {
+        self.seed = seed;
+    }
+
+    /// What keys it now: a backup's is its primary's from [`Event::Joined`] on.
+    pub fn seed(&self) -> u32 {
+        self.seed
+    }
+
     /// Changes whether a takeover resets connections on which the two servers have said different things.
     pub fn set_strict(&mut self, strict: bool) {
         self.strict = strict;
@@ -430,6 +450,8 @@ impl Node {
             echo: self.peer.sent,
             patience: self.timing.timeout(),
             deaf: self.hearing.deaf(now),
+            key: self.key,
+            seed: self.seed,
         }
     }
 
@@ -551,6 +573,9 @@ impl Node {
             self.next_heartbeat = now;
         }
         self.isolated = false;
+        if self.role == Role::Backup {
+            self.seed = header.seed;
+        }
         let event = if self.joined {
             back.map(|_| Event::PrimaryBack)
         } else {

@@ -10,6 +10,7 @@ use super::bindings;
 pub(crate) const TAG_LEN: usize = 32;
 
 /// A key, prepared for use. Overwritten when dropped.
+#[derive(Clone)]
 pub(crate) struct Key(bindings::hmac_sha256_key);
 
 impl Key {

@@ -13,6 +13,7 @@ use std::{
 };
 use sttcp::{
     digest::{Difference, Mark, Word},
+    keyring::KeyId,
     message::{
         records, split_tag, BadMessage, Batch, Bytes, Close, Gone, Header, Kind, Open, Progress,
         Record, Span, HEADER_LEN, MAX_BODY, MAX_BYTES, MAX_DATAGRAM, MAX_RECORD, TAG_LEN, VERSION,
@@ -37,6 +38,8 @@ const HEADER: Header = Header {
     echo: 0x5152_5354_5556_5758,
     patience: Duration::from_micros(0x6162_6364),
     deaf: Duration::from_micros(0x7172_7374),
+    key: KeyId(0x8182_8384),
+    seed: 0x9192_9394,
 };
 
 fn datagram(header: &Header, body: &[u8]) -> Vec<u8> {
@@ -66,6 +69,8 @@ fn header_byte_for_byte() {
             &[0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58],
             &[0x61, 0x62, 0x63, 0x64],
             &[0x71, 0x72, 0x73, 0x74],
+            &[0x81, 0x82, 0x83, 0x84],
+            &[0x91, 0x92, 0x93, 0x94],
         ]
         .concat()
     );
@@ -421,6 +426,8 @@ fn header() -> impl Strategy<Value = Header> {
                 echo: numbers[4],
                 patience: Duration::from_micros(patience.into()),
                 deaf: Duration::from_micros(deaf.into()),
+                key: KeyId(patience.rotate_left(7)),
+                seed: deaf.rotate_left(7),
             }
         },
     )

@@ -11,6 +11,7 @@ use std::{collections::HashSet, time::Duration};
 use sttcp::{
     counters::Counter,
     detector::{Detector, Suspicion, Timing},
+    keyring::KeyId,
     message::{Header, Kind},
     node::{Event, Node, Peer, Predecessor, Role, State},
     time::Instant,
@@ -66,6 +67,8 @@ fn from_backup(sequence: u64) -> Header {
         echo: 0,
         patience: TIMING.timeout(),
         deaf: Duration::ZERO,
+        key: KeyId::default(),
+        seed: 0,
     }
 }
 
@@ -122,6 +125,8 @@ fn headers_are_numbered_from_one() {
             echo: 0,
             patience: Duration::from_millis(30),
             deaf: Duration::ZERO,
+            key: KeyId::default(),
+            seed: 0,
         }
     );
     beat(&mut p, &mut b, ms(0)).unwrap();
@@ -762,6 +767,8 @@ proptest! {
                 echo: 0,
                 patience: Duration::ZERO,
                 deaf: Duration::ZERO,
+                key: KeyId::default(),
+                seed: 0,
             };
             let before = (node.role(), node.epoch());
             let was_joined = node.peer() == Peer::Joined;
@@ -804,4 +811,19 @@ fn backup_knows_how_its_primary_acknowledges() {
     p.set_eager(false);
     beat(&mut p, &mut b, ms(31)).unwrap();
     assert_eq!(b.predecessor(Duration::ZERO), Predecessor::default());
+}
+
+#[test]
+fn backup_takes_over_what_keys_the_table_of_its_primary() {
+    let (mut p, mut b) = (primary(P1), backup(B1));
+    p.set_seed(5);
+    b.set_seed(6);
+    assert_eq!(beat(&mut p, &mut b, ms(0)), Ok(None));
+    // It may be a recording.
+    assert_eq!(b.seed(), 6);
+    assert_eq!(beat(&mut b, &mut p, ms(0)), Ok(Some(Event::Joined)));
+    assert_eq!(beat(&mut p, &mut b, ms(0)), Ok(Some(Event::Joined)));
+    assert_eq!((p.seed(), b.seed()), (5, 5));
+    b.set_key(KeyId(7));
+    assert_eq!(b.header(Kind::Heartbeat, ms(0)).key, KeyId(7));
 }

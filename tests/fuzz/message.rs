@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use sttcp::{
     digest::{Difference, Mark, Word},
+    keyring::KeyId,
     message::{
         records, split_tag, BadMessage, Batch, Close, Gone, Header, Kind, Open, Progress, Record,
         Span, HEADER_LEN, MAX_BODY, MAX_DATAGRAM, MAX_RECORD, TAG_LEN,
@@ -172,6 +173,8 @@ fuzz_target!(|input: Input<'_>| match input {
             echo: peer_session.rotate_left(9),
             patience: Duration::from_micros(epoch.rotate_left(5).into()),
             deaf: Duration::from_micros(epoch.rotate_left(11).into()),
+            key: KeyId(epoch.rotate_left(5)),
+            seed: epoch.rotate_left(13),
         };
         let list: Vec<Record> = records.iter().map(|(id, said)| said.record(*id)).collect();
         say(&header, &list);

@@ -128,6 +128,26 @@ rm -f "$WORK/up" && wait_until 10 test -e "$WORK/up"
 result $? "the connection goes on"
 touch "$WORK/end"
 wait $talker; result $? "a connection went on meanwhile"
+
+# A new key, host by host, under traffic: nothing is refused, and what is signed with the old one is of no use in the end.
+NEW=ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100
+sum() { echo $(($(counter primary "$1") + $(counter backup "$1"))); }
+given_up() { [ "$(dmesg | grep -c 'sttcp: key: the old one is of no more use')" -ge "$1" ]; }
+streams 6 --think 2
+result $? "streams begin"
+before=$(sum peer_bad_tag)
+set_control primary key "${NEW/f/e}" && move_on
+result $? "a wrong key on one host alone changes nothing"
+set_control primary key "$KEY" && set_control primary key "$NEW" && move_on && set_control backup key "$NEW"
+result $? "it is taken back, and a new one given to both"
+wait_until 10 given_up 2 && [ "$(sum keys_changed)" -eq 2 ]
+result $? "both have changed, and given up the old one"
+[ "$(sum peer_bad_tag)" -eq "$before" ] && has_state primary protected && has_state backup shadowing
+result $? "no datagram was refused"
+move_on && all_protected && end_well
+result $? "the streams have gone on, protected"
+dropped "a recorded one, signed with the old key" peer_bad_tag client python3 "$WORK/say.py" 10.0.0.2 "$WORK/old"
+timeout 20 ip netns exec backup python3 "$WORK/hear.py" "$WORK/old"
 set_control backup role off && wait_until 5 has_state primary solo &&
     set_control backup role backup && wait_until 10 has_state primary protected && wait_until 10 has_state backup shadowing
 result $? "the backup starts again"
