@@ -9,7 +9,7 @@ use crate::engine::digest::Divergence;
 use crate::engine::lease::Isolation;
 use crate::engine::node::Role;
 use crate::engine::primary::{Policy, Terms, STALL_TIMEOUT};
-use crate::engine::program::Watch;
+use crate::engine::program::{Scope, Watch};
 use crate::engine::wire::Endpoint;
 use crate::fence::FENCE;
 use crate::goodbye::{Stays, HAND_OVER};
@@ -137,8 +137,8 @@ struct Plan {
     retain_kb: u32,
     retain_total_mb: u32,
     policy: Policy,
-    /// Whether a failure of the server's program moves the node, and what tells of one, in ms and bytes.
-    app_failure: bool,
+    /// What a failure of the server's program moves, if anything, and what tells of one, in ms and bytes.
+    app_failure: Option<Scope>,
     hold_ms: u32,
     lag_ms: u32,
     lag_bytes: u32,
@@ -160,8 +160,9 @@ impl Plan {
 
     fn watch(&self) -> Watch {
         match self.app_failure {
-            false => Watch::OFF,
-            true => Watch {
+            None => Watch::OFF,
+            Some(scope) => Watch {
+                scope,
                 hold_ms: self.hold_ms,
                 lag_ms: self.lag_ms,
                 lag_bytes: self.lag_bytes,
@@ -365,8 +366,9 @@ impl Shared {
             }
             APP_FAILURE => {
                 plan.app_failure = match text {
-                    "off" => false,
-                    "node" => true,
+                    "off" => None,
+                    "connection" => Some(Scope::Connection),
+                    "node" => Some(Scope::Node),
                     _ => return Err(Refusal::UnknownWord.into()),
                 };
                 self.agree(&plan);
@@ -495,7 +497,11 @@ impl Control for Shared {
                 .fence_command
                 .as_ref()
                 .map_or(Ok(()), |command| write!(out, "{command}")),
-            APP_FAILURE => out.write_str(if plan.app_failure { "node" } else { "off" }),
+            APP_FAILURE => out.write_str(match plan.app_failure {
+                None => "off",
+                Some(Scope::Connection) => "connection",
+                Some(Scope::Node) => "node",
+            }),
             FIN_HOLD => write!(out, "{}", plan.hold_ms),
             APP_LAG => write!(out, "{}", plan.lag_ms),
             APP_LAG_BYTES => write!(out, "{}", plan.lag_bytes),
@@ -582,7 +588,7 @@ impl PerNet for Namespace {
             retain_kb: terms.retain >> 10,
             retain_total_mb: 256,
             policy: terms.policy,
-            app_failure: false,
+            app_failure: None,
             hold_ms: FIN_HOLD_DEFAULT,
             lag_ms: APP_LAG_DEFAULT,
             lag_bytes: 0,

@@ -100,10 +100,7 @@ impl Node {
         }
         pr_warn!(
             "the server {} on {} to {}, and the backup's does not\n",
-            match failure {
-                Failure::Ended => "ended its stream",
-                Failure::Hung => "is silent",
-            },
+            Show(failure),
             Show(flow.service.to_socket_addr()),
             Show(flow.client.to_socket_addr())
         );

@@ -11,7 +11,7 @@ use crate::engine::lease::Isolation;
 use crate::engine::message::{Kind as Datagram, Record};
 use crate::engine::node::{Event, Node as Engine, Peer, Role, State};
 use crate::engine::primary::{self, Policy, Terms};
-use crate::engine::program::Watch;
+use crate::engine::program::{Failure, Scope, Watch};
 use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
 use crate::engine::time::{earliest, Instant};
@@ -50,8 +50,28 @@ const WARM_EVERY: u64 = 8;
 /// IPv6 (RFC 4862, section 5.4; Linux: `ndisc_send_ns`), and a neighbour that was not found then is given up.
 const RELINKED: u32 = 6;
 
-/// The log tells of no more than one difference between the servers in this time; `diverged` counts them all.
+/// What may happen on each connection is in the log no more than once in this time; a counter has them all.
 const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// When something was said last.
+struct Seldom(Atomic<u64>);
+
+impl Seldom {
+    fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    /// Whether to say it now. Any context.
+    fn is_due(&self) -> bool {
+        let now = now().as_nanos();
+        let due = now >= self.0.load(Relaxed);
+        if due {
+            let next = now.saturating_add(SAY_EVERY.as_nanos() as u64);
+            self.0.store(next, Relaxed);
+        }
+        due
+    }
+}
 
 /// The identifier of echo requests, `ST`.
 const PROBE_IDENT: u16 = 0x5354;
@@ -107,6 +127,7 @@ pub(crate) struct Node {
     hold_ms: Atomic<u32>,
     lag_ms: Atomic<u32>,
     lag_bytes: Atomic<u32>,
+    moves_node: Atomic<bool>,
     /// Protocol state of the node; held for a few instructions, for each datagram and each timer tick.
     #[pin]
     pub(crate) engine: BhLock<Engine>,
@@ -129,8 +150,8 @@ pub(crate) struct Node {
     #[pin]
     pub(crate) last_word: BhLock<LastWord>,
     next_sweep: Atomic<u64>,
-    /// From when on a difference between the servers is said once more, in ns.
-    diverged_at: Atomic<u64>,
+    says_diverged: Seldom,
+    says_moves: Seldom,
     #[pin]
     heartbeat: Timer,
     #[pin]
@@ -236,6 +257,7 @@ impl Node {
                 hold_ms: Atomic::new(watch.hold_ms),
                 lag_ms: Atomic::new(watch.lag_ms),
                 lag_bytes: Atomic::new(watch.lag_bytes),
+                moves_node: Atomic::new(watch.scope == Scope::Node),
                 engine <- new_bh_lock!(engine, "sttcp_engine"),
                 outbox <- new_bh_lock!(Outbox::new(), "sttcp_outbox"),
                 speaks: Atomic::new(u32::from(role == Role::Primary)),
@@ -249,7 +271,8 @@ impl Node {
                 clients_at: Atomic::new(0),
                 last_word <- new_bh_lock!(last_word, "sttcp_last_word"),
                 next_sweep: Atomic::new(0),
-                diverged_at: Atomic::new(0),
+                says_diverged: Seldom::new(),
+                says_moves: Seldom::new(),
                 heartbeat <- Timer::new(),
                 housekeeping <- Timer::new(),
                 flush <- Work::new(Context::Softirq),
@@ -284,6 +307,11 @@ impl Node {
                 u64::MAX => true,
                 at => now().as_nanos() < at,
             }
+    }
+
+    /// The same on this connection, which may have moved here before the node.
+    pub(crate) fn may_speak_on(&self, side: &Side) -> bool {
+        self.may_speak() || side.is_carried()
     }
 
     /// Starts the timers, once they are registered.
@@ -335,6 +363,10 @@ impl Node {
             },
             retain: self.budget.each(),
             watch: Watch {
+                scope: match self.moves_node.load(Relaxed) {
+                    true => Scope::Node,
+                    false => Scope::Connection,
+                },
                 hold_ms: self.hold_ms.load(Relaxed),
                 lag_ms: self.lag_ms.load(Relaxed),
                 lag_bytes: self.lag_bytes.load(Relaxed),
@@ -348,6 +380,7 @@ impl Node {
         self.hold_ms.store(watch.hold_ms, Relaxed);
         self.lag_ms.store(watch.lag_ms, Relaxed);
         self.lag_bytes.store(watch.lag_bytes, Relaxed);
+        self.moves_node.store(watch.scope == Scope::Node, Relaxed);
         self.eager.store(policy == Policy::Eager, Relaxed);
         self.engine.lock().set_eager(policy == Policy::Eager);
         let (terms, now) = (self.terms(), now());
@@ -375,20 +408,27 @@ impl Node {
     /// The two servers have said different things. Any context, bucket locked.
     pub(crate) fn on_divergence(&self, entry: &Entry) {
         self.count(Counter::Diverged);
-        let now = now().as_nanos();
-        let due = self.diverged_at.load(Relaxed);
-        // A server that does it on one connection may do so on all.
-        if now < due {
+        if !self.says_diverged.is_due() {
             return;
         }
-        self.diverged_at
-            .store(now.saturating_add(SAY_EVERY.as_nanos() as u64), Relaxed);
         let (from, to) = entry.side.difference().unwrap_or_default();
         pr_warn!(
             "the two servers differ on {} to {}: the same for {from} bytes, not for {to}\n",
             Show(entry.flow.service.to_socket_addr()),
             Show(entry.flow.client.to_socket_addr())
         );
+    }
+
+    /// The server has failed here on a connection, and the backup is to go on with it. Any context, bucket locked.
+    fn on_move(&self, flow: &Flow, failure: Failure) {
+        if self.says_moves.is_due() {
+            pr_warn!(
+                "the server {} on {} to {}, and the backup's does not: that goes on with the connection\n",
+                Show(failure),
+                Show(flow.service.to_socket_addr()),
+                Show(flow.client.to_socket_addr())
+            );
+        }
     }
 
     /// The device that packets to the service came in by last; 0 if none did.
@@ -443,11 +483,7 @@ impl Node {
     }
 
     /// Sends a segment without payload. Whether there was memory for it. Any context.
-    pub(crate) fn transmit(&self, flow: &Flow, segment: &Segment) -> bool {
-        if !self.may_speak() {
-            self.count(Counter::OutputIsolated);
-            return true;
-        }
+    fn transmit(&self, flow: &Flow, segment: &Segment) -> bool {
         let mut packet = [0; MAX_PACKET];
         let sent = emit(&mut packet, flow.service, flow.client, segment)
             .map_err(|_| EINVAL)
@@ -537,12 +573,17 @@ impl Node {
             self.flush_held(entry);
         }
         if let Some(segment) = &actions.send {
-            if !self.transmit(&entry.flow, segment) && !self.not_sent(entry) {
+            if !self.may_speak_on(&entry.side) {
+                self.count(Counter::OutputIsolated);
+            } else if !self.transmit(&entry.flow, segment) && !self.not_sent(entry) {
                 return false;
             }
         }
         if actions.diverged.is_some() {
             self.on_divergence(entry);
+        }
+        if let Some(failure) = actions.moves {
+            self.on_move(&entry.flow, failure);
         }
         if let Some(failure) = actions.failed {
             self.on_failure(&entry.flow, failure);

@@ -80,7 +80,7 @@ impl Node {
         match bucket.find(&flow) {
             Some(entry) => {
                 self.digest(&skb, entry, packet);
-                if entry.side.speaks() && !self.may_speak() {
+                if entry.side.speaks() && !self.may_speak_on(&entry.side) {
                     // It may have been succeeded, or has just stepped down, and has not come to this connection yet.
                     entry.side.on_muted(&packet.segment, now());
                     return self.mute(skb, Counter::OutputIsolated);

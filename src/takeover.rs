@@ -95,7 +95,7 @@ impl Node {
     /// Sends what was held, translated. Any context, bucket locked.
     pub(crate) fn flush_held(&self, entry: &mut Entry) {
         while let Some((skb, _)) = entry.queue.pop_front() {
-            if !self.may_speak() {
+            if !self.may_speak_on(&entry.side) {
                 self.count(Counter::OutputIsolated);
                 continue;
             }

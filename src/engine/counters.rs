@@ -101,6 +101,12 @@ counters! {
     ServersHung => "servers_hung",
     /// Connections on which the two servers were found to have said different things (`divergence`).
     Diverged => "diverged",
+    /// Connections that go on at the backup, as the server here has failed on them (primary, `app_failure=connection`).
+    ConnectionsMoved => "connections_moved",
+    /// Of these, connections reset because the backup was lost later, or began anew (primary).
+    MovedReset => "moved_reset",
+    /// Connections that this host goes on with, as the primary's server has failed on them (backup, `app_failure=connection`).
+    ConnectionsTaken => "connections_taken",
     /// Server segments held until the backup had its shadow (primary).
     OutputAwaitsShadow => "output_awaits_shadow",
     /// Acknowledgements said again to a client that repeated its last bytes when the socket was gone (primary).

@@ -327,6 +327,10 @@ pub enum Record {
     Compare(ConnectionId, Word),
     /// Backup to primary: the answer.
     Compared(ConnectionId, Word),
+    /// Primary to backup: nothing more is said here on this connection. Go on with it.
+    Move(ConnectionId),
+    /// Backup to primary: the shadow speaks.
+    Moved(ConnectionId),
 }
 
 /// A part of a client's stream, client's numbers. A FIN is its last byte.
@@ -433,7 +437,9 @@ impl Record {
             | Record::Missing(id, _)
             | Record::Acked(id, _)
             | Record::Compare(id, _)
-            | Record::Compared(id, _) => *id,
+            | Record::Compared(id, _)
+            | Record::Move(id)
+            | Record::Moved(id) => *id,
         }
     }
 
@@ -444,10 +450,13 @@ impl Record {
             | Record::Close(..)
             | Record::Query(..)
             | Record::Acked(..)
-            | Record::Compare(..) => Role::Backup,
-            Record::Progress(_) | Record::Gone(..) | Record::Missing(..) | Record::Compared(..) => {
-                Role::Primary
-            }
+            | Record::Compare(..)
+            | Record::Move(_) => Role::Backup,
+            Record::Progress(_)
+            | Record::Gone(..)
+            | Record::Missing(..)
+            | Record::Compared(..)
+            | Record::Moved(_) => Role::Primary,
         }
     }
 }
@@ -476,6 +485,8 @@ const MISSING: u8 = 6;
 const ACKED: u8 = 7;
 const COMPARE: u8 = 8;
 const COMPARED: u8 = 9;
+const MOVE: u8 = 10;
+const MOVED: u8 = 11;
 
 const HAS_WINDOW_SCALE: u8 = 1;
 const HAS_SACK: u8 = 2;
@@ -550,6 +561,11 @@ impl Record {
                 out.put(&span.start.raw().to_be_bytes());
                 out.put(&span.end.raw().to_be_bytes());
             }
+            Record::Move(id) | Record::Moved(id) => {
+                let asks = matches!(self, Record::Move(_));
+                out.put(&[if asks { MOVE } else { MOVED }]);
+                out.put(&id.0.to_be_bytes());
+            }
             Record::Compare(id, word) | Record::Compared(id, word) => {
                 let asks = matches!(self, Record::Compare(..));
                 out.put(&[if asks { COMPARE } else { COMPARED }]);
@@ -614,6 +630,8 @@ impl Record {
             ACKED => Record::Acked(id, reader.seq()?),
             COMPARE => Record::Compare(id, reader.word()?),
             COMPARED => Record::Compared(id, reader.word()?),
+            MOVE => Record::Move(id),
+            MOVED => Record::Moved(id),
             PROGRESS => Record::Progress(Progress {
                 id,
                 rcv_nxt: reader.seq()?,

@@ -36,7 +36,7 @@ use super::digest::{Difference, Digest, Questions, Word};
 use super::message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES};
 use super::node::Peer;
 use super::plant::{planted, unless, Plant};
-use super::program::{Failure, Farewell, Finding, Held, Places, Pulse, Watch};
+use super::program::{Failure, Farewell, Finding, Held, Places, Pulse, Scope, Watch};
 use super::rewrite::{Blank, Rewrite, SackRewrite};
 use super::seq::SeqNumber;
 use super::shadow::{self, Shadow};
@@ -169,6 +169,8 @@ pub enum State {
     Opening,
     /// The backup has a shadow.
     Protected,
+    /// The server has failed here, and the backup is to go on with the connection: nothing is said here any more.
+    Moving,
     /// It is plain TCP, for this reason.
     Unprotected(Counter),
     /// It is over, and the backup is told so.
@@ -182,6 +184,7 @@ impl State {
             State::HalfOpen => "half-open",
             State::Opening => "opening",
             State::Protected => "protected",
+            State::Moving => "moving",
             State::Unprotected(_) => "unprotected",
             State::Ended => "ended",
         }
@@ -236,8 +239,10 @@ pub struct Actions {
     pub resend: Option<Span>,
     /// Count this.
     pub count: Option<Counter>,
-    /// The server's program here has failed, and the backup's has not.
+    /// The server's program here has failed, and the backup's has not: the node is to hand over.
     pub failed: Option<Failure>,
+    /// The same, and the connection moves.
+    pub moves: Option<Failure>,
     /// The two servers have said different things.
     pub diverged: Option<Difference>,
     /// Ask the kernel for its socket, and call [`Connection::on_socket`].
@@ -428,13 +433,21 @@ impl Connection {
 
     /// Whether copies of the client's segments are of use.
     pub fn retains(&self) -> bool {
-        matches!(self.state, State::Opening | State::Protected)
+        matches!(
+            self.state,
+            State::Opening | State::Protected | State::Moving
+        )
+    }
+
+    /// Whether the backup has a shadow, as far as is known.
+    fn is_shadowed(&self) -> bool {
+        matches!(self.state, State::Protected | State::Moving)
     }
 
     fn gated(&self) -> bool {
         match self.state {
             State::HalfOpen | State::Ended => false,
-            State::Opening | State::Protected => !planted(Plant::Gate),
+            State::Opening | State::Protected | State::Moving => !planted(Plant::Gate),
             State::Unprotected(_) => self.waiting_since.is_some(),
         }
     }
@@ -553,7 +566,7 @@ impl Connection {
         if self.state != State::HalfOpen {
             self.release(&mut actions, now);
         }
-        if terms.watch.hold().is_none() {
+        if terms.watch.hold().is_none() && self.state != State::Moving {
             actions.send = self.say_farewell(now).or(actions.send);
         }
         actions
@@ -619,6 +632,10 @@ impl Connection {
     pub fn on_server(&mut self, segment: &Segment, now: Instant) -> (Outbound, Actions) {
         let mut actions = Actions::default();
         let mut rewrite = Rewrite::default();
+        if self.state == State::Moving {
+            self.on_muted(segment, now);
+            return (Outbound::Swallow, actions);
+        }
         if segment.flags.contains(Flags::RST) && self.fin_withheld && self.server_fin.is_some() {
             // It answers what the client repeated for want of an acknowledgement, the socket being gone.
             actions.count = Some(Counter::ResetsWithheld);
@@ -807,7 +824,10 @@ impl Connection {
 
     /// The server's program here has failed.
     fn fail(&mut self, failure: Failure, actions: &mut Actions, now: Instant) {
-        actions.failed = Some(failure);
+        match self.terms.watch.scope {
+            Scope::Node => actions.failed = Some(failure),
+            Scope::Connection => self.hand_over(failure, actions, now),
+        }
         actions.count = Some(match failure {
             Failure::Ended => Counter::ServersEnded,
             Failure::Hung => Counter::ServersHung,
@@ -816,6 +836,26 @@ impl Connection {
             // Should nothing come of it, it is said again.
             *held = held.again(now);
         }
+    }
+
+    /// Nothing is said here any more, and the backup is to go on, as soon as it has all that the client was told had arrived.
+    fn hand_over(&mut self, failure: Failure, actions: &mut Actions, now: Instant) {
+        self.state = State::Moving;
+        self.waiting_since = None;
+        self.retry = RETRY;
+        self.wait(now);
+        actions.moves = Some(failure);
+        actions.record = self
+            .says_move()
+            .or(Some(Record::Query(self.open.id, self.confided)));
+        if self.acked > self.shadow_rcv {
+            actions.resend = self.repair(self.shadow_rcv, self.rcv_nxt, REPAIR);
+        }
+    }
+
+    /// What the backup is told when it can go on.
+    fn says_move(&self) -> Option<Record> {
+        (self.acked <= self.shadow_rcv).then_some(Record::Move(self.open.id))
     }
 
     /// Whether the client has filled the window, but for less than a segment.
@@ -947,7 +987,7 @@ impl Connection {
                 actions.count = Some(Counter::Protected);
                 actions.flush = self.speak(Peer::Joined, now);
             }
-            State::Protected => {}
+            State::Protected | State::Moving => {}
             State::HalfOpen => return actions,
             State::Unprotected(_) => {
                 actions.record = Some(Record::Close(self.open.id, Close::Unprotected));
@@ -992,6 +1032,11 @@ impl Connection {
         self.shadow_snd = self.shadow_snd.max(progress.snd_nxt);
         self.shadow_ended |= progress.fin;
         self.pulse.answer();
+        if self.state == State::Moving {
+            self.wait(now);
+            actions.record = self.says_move();
+            return actions;
+        }
         self.release(&mut actions, now);
         self.compare_ends(&mut actions, now);
         actions
@@ -999,7 +1044,7 @@ impl Connection {
 
     /// The tap did not show these bytes to the backup.
     pub fn on_missing(&mut self, span: &Span) -> Actions {
-        if self.state != State::Protected || span.end <= self.shadow_rcv {
+        if !self.is_shadowed() || span.end <= self.shadow_rcv {
             return Actions::default();
         }
         let later = Span {
@@ -1021,7 +1066,7 @@ impl Connection {
 
     /// What else to send to the backup now: what it has asked for that the stack has accepted since, and what follows a part that it has taken.
     pub fn resend_next(&mut self) -> Option<Span> {
-        if self.state != State::Protected {
+        if !self.is_shadowed() {
             return None;
         }
         let (has, accepted) = (self.shadow_rcv, self.rcv_nxt);
@@ -1076,7 +1121,7 @@ impl Connection {
         if !self.gated() {
             return actions;
         }
-        if matches!(self.state, State::Opening | State::Protected) {
+        if self.retains() {
             self.state = State::Unprotected(why);
             // A shadow that ended while its connection was ending is no failure.
             let ending =
@@ -1115,7 +1160,8 @@ impl Connection {
                 }
             }
             State::Opening | State::Protected => self.leave(WHY, now),
-            State::Unprotected(_) | State::Ended => Actions::default(),
+            // Of one that moves nothing is sent.
+            State::Unprotected(_) | State::Moving | State::Ended => Actions::default(),
         }
     }
 
@@ -1174,6 +1220,7 @@ impl Connection {
                     };
                 }
                 State::Ended => Record::Close(self.open.id, Close::Ended),
+                State::Moving if self.acked <= self.shadow_rcv => Record::Move(self.open.id),
                 _ => {
                     if waited >= stall || self.is_beyond_help(now, stall) {
                         return self.leave(Counter::UnprotectedStalled, now);
@@ -1235,7 +1282,8 @@ impl Connection {
             Socket::TimeWait => self.has_ended(),
             Socket::Gone => true,
         };
-        if !over || self.owes() || matches!(self.farewell, Farewell::Held(_)) {
+        let held = matches!(self.farewell, Farewell::Held(_)) || self.state == State::Moving;
+        if !over || self.owes() || held {
             return Actions::default();
         }
         let mut actions = Actions::default();
@@ -1349,6 +1397,9 @@ impl Connection {
 
     /// Sends the acknowledgement and the window that were held back, as far as they are allowed now.
     fn release(&mut self, actions: &mut Actions, now: Instant) {
+        if self.state == State::Moving {
+            return;
+        }
         let (allowed, limit) = (self.allowed(), self.limit(self.edge, now));
         let opens = limit.since(self.window.edge()) >= WORTH && !self.has_all();
         if allowed > self.acked || opens {

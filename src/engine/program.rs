@@ -8,11 +8,24 @@
 
 use super::seq::SeqNumber;
 use super::time::Instant;
+use core::fmt;
 use core::time::Duration;
+
+/// What moves to the backup when the server's program has failed here; sysctl `app_failure`.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Scope {
+    /// The connection on which it shows.
+    Connection,
+    /// The whole node.
+    #[default]
+    Node,
+}
 
 /// How the programs are watched.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Watch {
+    /// What a failure moves.
+    pub scope: Scope,
     /// How long the end of the primary's stream waits for the same of the shadow, in ms; sysctl `fin_hold_ms`. 0: not at all.
     pub hold_ms: u32,
     /// After how long one program must have sent what the other has, in ms; sysctl `app_lag_ms`. 0: never.
@@ -24,6 +37,7 @@ pub struct Watch {
 impl Watch {
     /// Not at all.
     pub const OFF: Self = Self {
+        scope: Scope::Node,
         hold_ms: 0,
         lag_ms: 0,
         lag_bytes: 0,
@@ -48,6 +62,15 @@ pub enum Failure {
     Ended,
     /// It sends nothing, and the shadow's does.
     Hung,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Ended => "ended its stream",
+            Failure::Hung => "is silent",
+        })
+    }
 }
 
 /// The end of the server's stream.

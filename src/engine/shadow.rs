@@ -120,6 +120,10 @@ pub struct Shadow {
     state: State,
     /// Whether this node speaks for the service: output goes to the client.
     speaking: bool,
+    /// Whether it speaks by the primary's order, this node being a backup.
+    carried: bool,
+    /// Whether what is here is left of a primary's connection that its backup carries on; until that says that it is over.
+    moved: bool,
     /// Whether the client was sent a reset.
     resets: bool,
     /// The primary never told of it: it is taken to have agreed to what this host's stack agrees to.
@@ -191,6 +195,8 @@ impl Shadow {
             flow: open.flow,
             state: State::Opening,
             speaking: false,
+            carried: false,
+            moved: false,
             resets: false,
             guessed: false,
             open: *open,
@@ -256,6 +262,12 @@ impl Shadow {
         (shadow, actions)
     }
 
+    /// The same, where it is the backup that carries the connection: the client is to hear nothing of what is here.
+    pub(super) fn moved(mut self) -> Self {
+        self.moved = true;
+        self
+    }
+
     /// The connection's name.
     pub fn id(&self) -> ConnectionId {
         self.id
@@ -276,6 +288,16 @@ impl Shadow {
         self.speaking
     }
 
+    /// Whether it speaks though this node does not.
+    pub fn is_carried(&self) -> bool {
+        self.carried
+    }
+
+    /// Whether it is the backup that carries the connection.
+    pub fn is_moved(&self) -> bool {
+        self.moved
+    }
+
     /// Whether the primary never told of it, see `early.rs`.
     pub fn is_guessed(&self) -> bool {
         self.guessed
@@ -288,6 +310,7 @@ impl Shadow {
             (State::Established, false) => "shadow",
             (State::Established, true) => "migrated",
             (State::Ending, _) => "ending",
+            (State::Doomed, _) if self.moved => "moved",
             (State::Doomed, _) => "doomed",
         }
     }
@@ -343,6 +366,15 @@ impl Shadow {
             } else {
                 Inbound::until_ready(segment)
             };
+            return (inbound, actions);
+        }
+        if self.moved {
+            // Its socket here hears of its end, and of nothing else.
+            let inbound = match segment.flags.contains(Flags::RST) {
+                true => Inbound::Pass(Rewrite::default()),
+                false => Inbound::Ignore,
+            };
+            self.client_ack = self.client_ack.max(segment.ack);
             return (inbound, actions);
         }
         if self.resets && self.state == State::Doomed && !segment.flags.contains(Flags::RST) {
@@ -784,6 +816,7 @@ impl Shadow {
     /// This node speaks no longer for the service, and another one carries the connection.
     pub fn step_down(&mut self, now: Instant) -> Actions {
         self.speaking = false;
+        self.moved = false;
         self.doom(now)
     }
 
@@ -811,13 +844,16 @@ impl Shadow {
     /// The time has come to compare the shadow with the kernel's socket, and now and then with the primary's connection.
     pub fn sweep(&mut self, now: Instant) -> Actions {
         let shadows = self.state == State::Established && !self.speaking;
-        let reminds = shadows && now.since(self.reminded_at) >= REMIND;
+        let reminds = (shadows || self.moved) && now.since(self.reminded_at) >= REMIND;
         if reminds {
             self.reminded_at = now;
         }
         Actions {
             check_socket: self.is_ready(),
-            record: reminds.then(|| Record::Progress(self.progress())),
+            record: reminds.then(|| match self.moved {
+                true => Record::Query(self.id, self.rcv_nxt),
+                false => Record::Progress(self.progress()),
+            }),
             ..Actions::default()
         }
     }
@@ -840,7 +876,12 @@ impl Shadow {
         if !over {
             return Actions::default();
         }
-        let untimely = !self.speaking && matches!(self.state, State::Opening | State::Established);
+        if self.moved {
+            self.check_at = None;
+            return Actions::default();
+        }
+        let lives = matches!(self.state, State::Opening | State::Established);
+        let untimely = self.carried || !self.speaking && lives;
         Actions {
             record: untimely.then_some(Record::Gone(self.id, Gone::Ended)),
             remove: true,
@@ -965,9 +1006,45 @@ impl Shadow {
         }
     }
 
+    /// The primary's server has failed, and this one is to go on with the connection.
+    pub fn carry(&mut self, now: Instant, before: Predecessor) -> Actions {
+        let gone = Some(Record::Gone(self.id, Gone::Ended));
+        if self.carried {
+            return Actions {
+                record: Some(Record::Moved(self.id)),
+                ..Actions::default()
+            };
+        }
+        if self.speaking || self.state != State::Established {
+            return Actions {
+                record: gone,
+                ..Actions::default()
+            };
+        }
+        let mut actions = self.take_over(now, before);
+        self.carried = self.speaking;
+        (actions.record, actions.count) = match self.carried {
+            true => (
+                Some(Record::Moved(self.id)),
+                Some(Counter::ConnectionsTaken),
+            ),
+            false => (gone, actions.count),
+        };
+        actions
+    }
+
+    /// The primary's word that the connection which it carries for this host is over.
+    pub fn is_over(&self, why: Gone) -> bool {
+        self.moved && why == Gone::Ended
+    }
+
     /// This node speaks for the service from now on.
     pub fn take_over(&mut self, now: Instant, before: Predecessor) -> Actions {
         let mut actions = Actions::default();
+        if core::mem::take(&mut self.carried) {
+            // It has spoken before.
+            return actions;
+        }
         match self.state {
             State::Established if before.strict && self.digest.difference().is_some() => {
                 let reset = self.reset(now);

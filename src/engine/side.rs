@@ -60,6 +60,8 @@ pub struct Actions {
     pub remove: bool,
     /// The server's program here has failed, and the backup's has not: the whole node should go over to that.
     pub failed: Option<Failure>,
+    /// The same, and the backup is to go on with the connection alone.
+    pub moves: Option<Failure>,
     /// The two hosts' servers have said different things.
     pub diverged: Option<Difference>,
     /// Ask the kernel for the connection's socket, and call [`Side::on_socket`].
@@ -101,6 +103,7 @@ impl From<primary::Actions> for Actions {
             send: actions.send,
             remove: actions.remove,
             failed: actions.failed,
+            moves: actions.moves,
             diverged: actions.diverged,
             check_socket: actions.check_socket,
             ..Self::default()
@@ -191,14 +194,17 @@ pub fn early(flow: &Flow, segment: &Segment, joined: bool, now: Instant) -> Opti
 /// The answer to a record of the peer about a connection that there is not here.
 pub fn unknown(record: &Record) -> Option<Record> {
     match record {
-        Record::Close(id, _) | Record::Query(id, _) => Some(Record::Gone(*id, Gone::Ended)),
+        Record::Close(id, _) | Record::Query(id, _) | Record::Move(id) => {
+            Some(Record::Gone(*id, Gone::Ended))
+        }
         Record::Progress(progress) => Some(Record::Close(progress.id, Close::Ended)),
         Record::Open(_)
         | Record::Gone(..)
         | Record::Missing(..)
         | Record::Acked(..)
         | Record::Compare(..)
-        | Record::Compared(..) => None,
+        | Record::Compared(..)
+        | Record::Moved(_) => None,
     }
 }
 
@@ -253,6 +259,11 @@ impl Side {
             (self, record),
             (Side::Pending(_), Record::Close(_, Close::Unprotected))
         )
+    }
+
+    /// Whether it speaks though this host is a backup: the primary has ordered it.
+    pub fn is_carried(&self) -> bool {
+        matches!(self, Side::Shadow(shadow) if shadow.is_carried())
     }
 
     /// Whether a takeover now would go on with a connection that the primary has not told of.
@@ -450,9 +461,15 @@ impl Side {
                 shadow.on_acked(*acked);
                 Actions::default()
             }
-            (Record::Query(id, _), _) => Actions::tell(Some(Record::Gone(*id, Gone::Ended))),
+            (Record::Query(id, _) | Record::Move(id), _) => {
+                Actions::tell(Some(Record::Gone(*id, Gone::Ended)))
+            }
             (Record::Progress(progress), Side::Primary(connection)) => {
                 connection.on_progress(progress, now).into()
+            }
+            (Record::Moved(_), side @ Side::Primary(_)) => side.moved(now),
+            (Record::Gone(_, why), Side::Shadow(shadow)) if shadow.is_over(*why) => {
+                Actions::remove()
             }
             (Record::Missing(_, span), Side::Primary(connection)) => {
                 connection.on_missing(span).into()
@@ -461,6 +478,38 @@ impl Side {
                 connection.on_gone(*why, now).into()
             }
             _ => Actions::default(),
+        }
+    }
+
+    /// The backup carries the connection on: the socket here is of no use, and the client is to hear nothing of it.
+    fn moved(&mut self, now: Instant) -> Actions {
+        let Side::Primary(connection) = self else {
+            return Actions::default();
+        };
+        let Some((shadow, actions)) = connection.step_down(now) else {
+            return Actions::remove();
+        };
+        *self = Side::Shadow(shadow.moved());
+        Actions {
+            counts: [Some(Counter::ConnectionsMoved), None],
+            ..Actions::from(actions).clear_queue()
+        }
+    }
+
+    /// The primary's server has failed on the connection, and this host is to go on with it.
+    pub fn carry(&mut self, id: ConnectionId, now: Instant, before: Predecessor) -> Actions {
+        match self {
+            Side::Shadow(shadow) => {
+                let carried = shadow.is_carried();
+                let actions = Actions::from(shadow.carry(now, before));
+                Actions {
+                    flush_held: shadow.is_carried() && !carried,
+                    ..actions
+                }
+            }
+            Side::Primary(_) | Side::Pending(_) => {
+                Actions::tell(Some(Record::Gone(id, Gone::Ended)))
+            }
         }
     }
 
@@ -531,6 +580,12 @@ impl Side {
     pub fn end_session(&mut self, why: Counter, peer: Peer, now: Instant) -> Actions {
         match self {
             Side::Primary(connection) => connection.unprotect(why, peer, now).into(),
+            // Who carried it is gone. The client must not wait for what never comes.
+            Side::Shadow(shadow) if shadow.is_moved() => Actions {
+                send: Some(shadow.reset(now)),
+                counts: [Some(Counter::MovedReset), None],
+                ..Actions::remove()
+            },
             Side::Shadow(shadow) if !shadow.is_speaking() => {
                 Actions::from(shadow.abandon(now)).clear_queue()
             }

@@ -164,6 +164,8 @@ fn records_byte_for_byte() {
         (Record::Gone(ID, Gone::NoMemory), 5, &[3]),
         (Record::Gone(ID, Gone::Ended), 5, &[4]),
         (Record::Acked(ID, seq(9)), 7, &[0, 0, 0, 9]),
+        (Record::Move(ID), 10, &[]),
+        (Record::Moved(ID), 11, &[]),
         (
             Record::Compare(ID, Word::None),
             8,
@@ -388,6 +390,8 @@ fn record() -> impl Strategy<Value = Record> {
             })
         }),
         (id(), gone).prop_map(|(id, why)| Record::Gone(id, why)),
+        id().prop_map(Record::Move),
+        id().prop_map(Record::Moved),
         (id(), any::<bool>(), word()).prop_map(|(id, asks, word)| match asks {
             true => Record::Compare(id, word),
             false => Record::Compared(id, word),

@@ -11,7 +11,7 @@ use sttcp::{
     message::{Close, Gone, Progress, Record},
     node::Peer,
     primary::{Actions, Connection, Socket, State, Terms, STALL_TIMEOUT},
-    program::{Failure, Watch},
+    program::{Failure, Scope, Watch},
     rewrite::Rewrite,
     time::Instant,
     verdict::Outbound,
@@ -19,6 +19,7 @@ use sttcp::{
 };
 
 const WATCH: Watch = Watch {
+    scope: Scope::Node,
     hold_ms: 200,
     lag_ms: 1000,
     lag_bytes: 0,

@@ -77,7 +77,8 @@ takes fence_command ""
 for value in 0 600001 x -1 ""; do refused fence_timeout_ms "$value" "number"; done
 takes fence_timeout_ms 600000
 [ "$(primary cat /proc/sys/net/sttcp/app_failure)" = off ]; result $? "app_failure is off"
-for value in 1 Node connection ""; do refused app_failure "$value" "not a word"; done
+for value in 1 Node connections ""; do refused app_failure "$value" "not a word"; done
+takes app_failure connection
 takes app_failure node
 takes app_failure off
 for value in 60001 x -1 ""; do refused fin_hold_ms "$value" "number"; done

@@ -7,7 +7,7 @@ use crate::rng::Rng;
 use crate::stack::Nature;
 use crate::talk::{Fails, Pace, Talk};
 use sttcp::primary::{Policy, Terms};
-use sttcp::program::Watch;
+use sttcp::program::{Scope, Watch};
 
 /// What happens to the hosts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,6 +159,7 @@ impl Schedule {
                 let (hold_ms, lag_ms) =
                     (later.range(50, 500) as u32, later.range(200, 1500) as u32);
                 Watch {
+                    scope: Scope::Node,
                     hold_ms,
                     lag_ms,
                     // Of no row of its own, which would make every seed another schedule.
