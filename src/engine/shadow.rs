@@ -122,8 +122,9 @@ pub struct Shadow {
     speaking: bool,
     /// Whether it speaks by the primary's order, this node being a backup.
     carried: bool,
-    /// Whether what is here is left of a primary's connection that its backup carries on; until that says that it is over.
-    moved: bool,
+    /// If what is here is left of a primary's connection that its backup carries on, until that says that it is over: what the client has
+    /// acknowledged, primary's numbers. The socket here knows nothing of that.
+    moved: Option<SeqNumber>,
     /// Whether the client was sent a reset.
     resets: bool,
     /// The primary never told of it: it is taken to have agreed to what this host's stack agrees to.
@@ -196,7 +197,7 @@ impl Shadow {
             state: State::Opening,
             speaking: false,
             carried: false,
-            moved: false,
+            moved: None,
             resets: false,
             guessed: false,
             open: *open,
@@ -264,7 +265,7 @@ impl Shadow {
 
     /// The same, where it is the backup that carries the connection: the client is to hear nothing of what is here.
     pub(super) fn moved(mut self) -> Self {
-        self.moved = true;
+        self.moved = Some(self.snd_nxt);
         self
     }
 
@@ -295,7 +296,7 @@ impl Shadow {
 
     /// Whether it is the backup that carries the connection.
     pub fn is_moved(&self) -> bool {
-        self.moved
+        self.moved.is_some()
     }
 
     /// Whether the primary never told of it, see `early.rs`.
@@ -310,7 +311,7 @@ impl Shadow {
             (State::Established, false) => "shadow",
             (State::Established, true) => "migrated",
             (State::Ending, _) => "ending",
-            (State::Doomed, _) if self.moved => "moved",
+            (State::Doomed, _) if self.is_moved() => "moved",
             (State::Doomed, _) => "doomed",
         }
     }
@@ -368,13 +369,14 @@ impl Shadow {
             };
             return (inbound, actions);
         }
-        if self.moved {
+        if let Some(acked) = &mut self.moved {
             // Its socket here hears of its end, and of nothing else.
-            let inbound = match segment.flags.contains(Flags::RST) {
+            let resets = segment.flags.contains(Flags::RST) && segment.ack <= self.snd_nxt;
+            let inbound = match resets {
                 true => Inbound::Pass(Rewrite::default()),
                 false => Inbound::Ignore,
             };
-            self.client_ack = self.client_ack.max(segment.ack);
+            *acked = segment.ack.max(*acked);
             return (inbound, actions);
         }
         if self.resets && self.state == State::Doomed && !segment.flags.contains(Flags::RST) {
@@ -816,7 +818,7 @@ impl Shadow {
     /// This node speaks no longer for the service, and another one carries the connection.
     pub fn step_down(&mut self, now: Instant) -> Actions {
         self.speaking = false;
-        self.moved = false;
+        self.moved = None;
         self.doom(now)
     }
 
@@ -844,13 +846,13 @@ impl Shadow {
     /// The time has come to compare the shadow with the kernel's socket, and now and then with the primary's connection.
     pub fn sweep(&mut self, now: Instant) -> Actions {
         let shadows = self.state == State::Established && !self.speaking;
-        let reminds = (shadows || self.moved) && now.since(self.reminded_at) >= REMIND;
+        let reminds = (shadows || self.is_moved()) && now.since(self.reminded_at) >= REMIND;
         if reminds {
             self.reminded_at = now;
         }
         Actions {
             check_socket: self.is_ready(),
-            record: reminds.then(|| match self.moved {
+            record: reminds.then(|| match self.is_moved() {
                 true => Record::Query(self.id, self.rcv_nxt),
                 false => Record::Progress(self.progress()),
             }),
@@ -876,7 +878,7 @@ impl Shadow {
         if !over {
             return Actions::default();
         }
-        if self.moved {
+        if self.is_moved() {
             self.check_at = None;
             return Actions::default();
         }
@@ -1035,7 +1037,7 @@ impl Shadow {
 
     /// The primary's word that the connection which it carries for this host is over.
     pub fn is_over(&self, why: Gone) -> bool {
-        self.moved && why == Gone::Ended
+        self.is_moved() && why == Gone::Ended
     }
 
     /// This node speaks for the service from now on.
@@ -1115,7 +1117,11 @@ impl Shadow {
     /// The reset that ends this connection at the client.
     pub fn reset(&mut self, now: Instant) -> Segment {
         self.resets = true;
-        self.server_segment(Flags::RST, now)
+        let reset = self.server_segment(Flags::RST, now);
+        Segment {
+            seq: self.moved.unwrap_or(reset.seq),
+            ..reset
+        }
     }
 
     /// A shadow that is behind has sent less than the client has from the primary. What lies wholly before that the client drops,

@@ -233,7 +233,7 @@ fn primary_keeps_quiet_about_what_the_backup_carries() {
     assert_eq!(outbound, Outbound::Swallow);
     assert!(is_silent(&actions));
     // Its own reset, and a client's, reach the socket.
-    let (inbound, _) = side.on_client(&seg(c(0), p(15)).flag(Flags::RST), Peer::Joined, ms(6));
+    let (inbound, _) = side.on_client(&seg(c(0), p(11)).flag(Flags::RST), Peer::Joined, ms(6));
     assert!(matches!(inbound, Inbound::Pass(_)));
     // The socket is gone, the connection is not.
     assert_eq!(side.on_socket(Socket::Gone, ms(7)), Actions::default());

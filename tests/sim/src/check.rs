@@ -59,6 +59,8 @@ pub struct Facts {
     told: Option<SeqNumber>,
     /// Whether it was to be told something since, and this host had to be silent.
     muted: bool,
+    /// Whether it was sent a reset.
+    over: bool,
 }
 
 impl Facts {
@@ -172,6 +174,7 @@ impl Facts {
     /// The client is sent a segment.
     pub fn tell(&mut self, segment: &Segment) {
         self.muted = false;
+        self.over |= segment.flags.contains(Flags::RST);
         if segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::RST) {
             self.told = Some(
                 self.told
@@ -198,7 +201,10 @@ impl Facts {
 
     /// An acknowledgement that may go must have gone.
     pub fn withheld_too_long(&self) -> Option<String> {
-        let (shadow, told) = (self.progress?, self.told.filter(|_| !self.muted)?);
+        let (shadow, told) = (
+            self.progress?,
+            self.told.filter(|_| !self.muted && !self.over)?,
+        );
         let allowed = if self.acked.after(shadow) {
             shadow
         } else {

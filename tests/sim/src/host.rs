@@ -23,7 +23,7 @@ use sttcp::lease::Isolation;
 use sttcp::message::{
     records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN,
 };
-use sttcp::node::{Event, Node, Peer, Role};
+use sttcp::node::{Event, Node, Peer, Predecessor, Role};
 use sttcp::primary::{self, plain_handshake, ConnectionId, Policy, Socket, STALL_TIMEOUT};
 use sttcp::rewrite::{Checksum, Rewrite};
 use sttcp::seq::SeqNumber;
@@ -59,16 +59,23 @@ pub enum Gate {
     Copied(SeqNumber),
     /// It must as long as it has the shadow.
     Leaving,
+    /// It is the backup that speaks, on this connection alone.
+    Carried,
 }
 
 impl Gate {
     /// `confirmed` is what the backup said that it has.
     fn of(entry: &Entry, policy: Policy, confirmed: SeqNumber) -> Self {
         let Side::Primary(connection) = &entry.side else {
-            return Gate::Open;
+            return match entry.side.is_carried() {
+                true => Gate::Carried,
+                false => Gate::Open,
+            };
         };
         let eager = policy == Policy::Eager;
         match connection.state() {
+            // It says nothing.
+            primary::State::Moving => Gate::Closed,
             primary::State::Opening | primary::State::Protected if eager => {
                 Gate::Copied(entry.copied(confirmed))
             }
@@ -663,10 +670,11 @@ impl Host {
     }
 
     fn transmit_packet(&mut self, packet: Vec<u8>, gate: Gate) {
-        if !self.speaks {
+        let carried = gate == Gate::Carried;
+        if !self.speaks && !carried {
             self.fail("a silent host speaks".into());
         }
-        if self.is_isolated() {
+        if self.is_isolated() && !carried {
             if let Ok(parsed) = Packet::parse(&packet, packet.len()) {
                 self.facts(&parsed.flow_to_client()).mute();
             }
@@ -785,6 +793,9 @@ impl Host {
         }
         if let Some(found) = actions.diverged {
             self.fail_at(&entry.flow, format!("the servers do not differ: {found:?}"));
+        }
+        if let Some(failure) = actions.moves {
+            self.note(|| format!("the server has failed, its connection moves: {failure:?}"));
         }
         if let Some(failure) = actions.failed {
             self.note(|| format!("the server has failed: {failure:?}"));
@@ -1153,7 +1164,17 @@ impl Host {
                 if let (Record::Progress(progress), Side::Primary(_)) = (record, &entry.side) {
                     host.facts(&flow).progress(progress);
                 }
-                ((), entry.side.on_record(record, host.instant()))
+                let actions = match record {
+                    Record::Move(id) => {
+                        let before = Predecessor {
+                            silence: Duration::from_nanos(1),
+                            ..Predecessor::default()
+                        };
+                        entry.side.carry(*id, host.instant(), before)
+                    }
+                    record => entry.side.on_record(record, host.instant()),
+                };
+                ((), actions)
             });
         } else {
             // A bucket is a port here.

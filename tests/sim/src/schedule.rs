@@ -159,7 +159,10 @@ impl Schedule {
                 let (hold_ms, lag_ms) =
                     (later.range(50, 500) as u32, later.range(200, 1500) as u32);
                 Watch {
-                    scope: Scope::Node,
+                    scope: match hold_ms % 2 {
+                        0 => Scope::Connection,
+                        _ => Scope::Node,
+                    },
                     hold_ms,
                     lag_ms,
                     // Of no row of its own, which would make every seed another schedule.

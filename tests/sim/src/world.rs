@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use sttcp::counters::Counter;
 use sttcp::node::{Role, State};
 use sttcp::primary::{self, Policy};
+use sttcp::program::Scope;
 use sttcp::side::Side;
 use sttcp::wire::{Flags, Packet};
 
@@ -411,7 +412,7 @@ impl World {
         for out in out.into_iter().take(leave) {
             match out {
                 Out::Client { packet, gate } => {
-                    if index != self.speaker && self.is_safe() {
+                    if index != self.speaker && gate != Gate::Carried && self.is_safe() {
                         self.speak_again(index);
                     }
                     self.judge(index, &packet, gate);
@@ -627,7 +628,9 @@ impl World {
                     primary::State::Opening if !goes_on => Some(Excuse::Opening),
                     _ if self.has_hole(index, port) => Some(Excuse::Hole),
                     primary::State::Opening => Some(Excuse::Opening),
-                    primary::State::Protected | primary::State::Ended => None,
+                    primary::State::Protected | primary::State::Moving | primary::State::Ended => {
+                        None
+                    }
                     // An isolated host has said nothing since.
                     primary::State::Unprotected(Counter::UnprotectedBackupLost)
                         if goes_on && before.engine.state() == State::Isolated =>
@@ -692,8 +695,14 @@ impl World {
             Counter::UnprotectedServerHung,
             Counter::UnprotectedBackupLost,
         ];
+        // Where the node stays, a connection whose shadow was left behind has nobody else; and one that moved has nobody when the two lose each other.
+        let stays = match self.schedule.terms.watch.scope {
+            Scope::Connection => &[Counter::UnprotectedStalled, Counter::MovedReset][..],
+            Scope::Node => &[],
+        };
         let unclear = unclear
             .iter()
+            .chain(stays)
             .any(|counter| self.hosts[0].counter(*counter) > 0);
         let alone = failed.is_some_and(|protected| !protected || unclear);
         self.excuses[at]
