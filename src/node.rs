@@ -574,6 +574,7 @@ impl Node {
         }
         if let Some(segment) = &actions.send {
             if !self.may_speak_on(&entry.side) {
+                entry.side.on_silenced(now());
                 self.count(Counter::OutputIsolated);
             } else if !self.transmit(&entry.flow, segment) && !self.not_sent(entry) {
                 return false;

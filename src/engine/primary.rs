@@ -961,6 +961,15 @@ impl Connection {
         }
     }
 
+    /// What was to be sent to the client from here does not leave, as this host must be silent. If it was the last acknowledgement, the client asks for it
+    /// still, and ever more seldom.
+    pub fn on_silenced(&mut self, now: Instant) {
+        if self.fin_withheld && self.has_both_fins() {
+            let until = now.after(LINGER.saturating_mul(4));
+            self.lingers_until = Some(self.lingers_until.map_or(until, |at| at.max(until)));
+        }
+    }
+
     /// How a held segment is changed when it goes out at last: it carries the latest acknowledgement and window.
     pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Rewrite {
         // Without its FIN a segment that is nothing else acknowledges once more. The backup is asked by the timer.

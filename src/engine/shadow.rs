@@ -818,6 +818,7 @@ impl Shadow {
     /// This node speaks no longer for the service, and another one carries the connection.
     pub fn step_down(&mut self, now: Instant) -> Actions {
         self.speaking = false;
+        self.resets = false;
         self.moved = None;
         self.doom(now)
     }

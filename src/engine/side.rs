@@ -397,6 +397,13 @@ impl Side {
         }
     }
 
+    /// What [`Actions::send`] has named does not leave either.
+    pub fn on_silenced(&mut self, now: Instant) {
+        if let Side::Primary(connection) = self {
+            connection.on_silenced(now);
+        }
+    }
+
     /// A held segment is about to be sent: how to change it.
     pub fn outward_held(&mut self, segment: &Segment, now: Instant) -> Option<Rewrite> {
         match self {

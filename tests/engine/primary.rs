@@ -1202,6 +1202,21 @@ fn last_ack_is_not_forgotten_while_this_host_is_silent() {
 }
 
 #[test]
+fn last_ack_that_does_not_leave_is_kept_for_a_client_that_asks_late() {
+    let mut connection = last_ack_withheld();
+    // The backup is lost, so the acknowledgement is due; and this host may not speak.
+    let actions = connection.unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(6));
+    assert_eq!(actions.send, Some(seg(p(1), c(6))));
+    connection.on_silenced(ms(6));
+    let kept = connection.on_socket(Socket::Gone, ms(16));
+    assert_eq!(kept, Actions::default());
+    assert_eq!(connection.poll_at(), Some(ms(6 + 12_000)));
+    let repeated = seg(c(0), p(1)).data(5).fin();
+    let actions = connection.on_client(&repeated, Peer::Absent, ms(11_000));
+    assert_eq!(actions.send, Some(seg(p(1), c(6))));
+}
+
+#[test]
 fn close_from_both_sides() {
     let mut connection = protected();
     connection.on_client(&seg(c(0), p(0)).fin(), Peer::Joined, ms(2));

@@ -262,6 +262,9 @@ impl Host {
     fn transmit(&mut self, at: usize, segment: &Segment) -> bool {
         assert!(self.speaks, "a silent host sent {segment:?}");
         if !self.may_speak(self.now) {
+            if let Some(entry) = &mut self.entries[at] {
+                entry.side.on_silenced(self.now);
+            }
             return true;
         }
         let enough = self.memory();
@@ -286,6 +289,7 @@ impl Host {
         for counter in actions.counts.into_iter().flatten() {
             self.count(counter);
         }
+        assert_eq!(actions.diverged, None, "the servers do not differ");
         if let Some(record) = &actions.record {
             self.tell(record);
         }

@@ -789,6 +789,9 @@ impl Host {
             }
         }
         if let Some(segment) = &actions.send {
+            if self.speaks && self.is_isolated() {
+                entry.side.on_silenced(self.instant());
+            }
             self.transmit(&entry.flow, segment, self.gate(entry));
         }
         if let Some(found) = actions.diverged {
