@@ -94,6 +94,13 @@ disturbs() {
     result "$status" "$text: Redis session and download go on"
 }
 
+# switches_over TEXT: the speaker hands over by order.
+switches_over() {
+    survives "$1" order protected on "$speaker" 'echo 1 >/proc/sys/net/sttcp/switchover'
+    in_step
+    result $? "$1: the roles are exchanged"
+}
+
 panic() { on "$speaker" 'echo c >/proc/sysrq-trigger' || true; }
 restart() { on "$speaker" 'python3 -c "import ctypes; ctypes.CDLL(None).reboot(0x1234567)"; sleep 60' || true; }
 unload() { on "$speaker" 'rmmod sttcp'; }
@@ -121,6 +128,10 @@ table() {
 ktap_begin
 pair_up || bail "the pair does not come up"
 for _ in $(seq "$ROUNDS"); do
+    # What the clients see of this set-up alone.
+    disturbs "nothing" "-" protected sleep 1
+    switches_over "switchover"
+    switches_over "and back"
     survives "link of the primary cut" silence solo unplug "$speaker"
     plug "$silent"
     in_step || bail "the host whose link came back does not join"
