@@ -574,7 +574,7 @@ impl Node {
         }
         if let Some(segment) = &actions.send {
             if !self.may_speak_on(&entry.side) {
-                entry.side.on_silenced(now());
+                entry.side.on_silence(now());
                 self.count(Counter::OutputIsolated);
             } else if !self.transmit(&entry.flow, segment) && !self.not_sent(entry) {
                 return false;
@@ -795,6 +795,9 @@ impl Node {
             if relinked || (shadow.id().0 ^ number) % WARM_EVERY == 0 {
                 self.warm(&entry.flow);
             }
+        }
+        if !self.may_speak_on(&entry.side) {
+            entry.side.on_silence(now);
         }
         let actions = entry.side.sweep(now);
         self.carry_out(entry, actions)

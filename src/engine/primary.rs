@@ -950,10 +950,7 @@ impl Connection {
             self.on_syn_ack(segment, now);
         } else if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
             self.check_at = Some(now.after(CHECK_AFTER));
-            if let Some(until) = &mut self.lingers_until {
-                // The client asks still, and later each time.
-                *until = now.after(LINGER.saturating_mul(4));
-            }
+            self.on_silence(now);
         } else {
             let edge = segment.ack + (u32::from(segment.window) << self.scales().1);
             self.note(segment, edge);
@@ -961,12 +958,10 @@ impl Connection {
         }
     }
 
-    /// What was to be sent to the client from here does not leave, as this host must be silent. If it was the last acknowledgement, the client asks for it
-    /// still, and ever more seldom.
-    pub fn on_silenced(&mut self, now: Instant) {
-        if self.fin_withheld && self.has_both_fins() {
-            let until = now.after(LINGER.saturating_mul(4));
-            self.lingers_until = Some(self.lingers_until.map_or(until, |at| at.max(until)));
+    /// This host must be silent. A client that is answered in place of the socket asks still, and ever more seldom.
+    pub fn on_silence(&mut self, now: Instant) {
+        if let Some(until) = &mut self.lingers_until {
+            *until = now.after(LINGER.saturating_mul(4)).max(*until);
         }
     }
 

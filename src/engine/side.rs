@@ -397,10 +397,10 @@ impl Side {
         }
     }
 
-    /// What [`Actions::send`] has named does not leave either.
-    pub fn on_silenced(&mut self, now: Instant) {
+    /// This host must be silent now, and nothing that [`Actions::send`] names leaves; asked each time that it does not, and with each sweep.
+    pub fn on_silence(&mut self, now: Instant) {
         if let Side::Primary(connection) = self {
-            connection.on_silenced(now);
+            connection.on_silence(now);
         }
     }
 

@@ -1202,18 +1202,30 @@ fn last_ack_is_not_forgotten_while_this_host_is_silent() {
 }
 
 #[test]
-fn last_ack_that_does_not_leave_is_kept_for_a_client_that_asks_late() {
+fn client_that_asks_late_finds_a_host_that_was_silent() {
     let mut connection = last_ack_withheld();
-    // The backup is lost, so the acknowledgement is due; and this host may not speak.
+    // The backup is lost, so the acknowledgement is due; and this host may not speak for long.
     let actions = connection.unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(6));
     assert_eq!(actions.send, Some(seg(p(1), c(6))));
-    connection.on_silenced(ms(6));
+    connection.on_silence(ms(6));
     let kept = connection.on_socket(Socket::Gone, ms(16));
     assert_eq!(kept, Actions::default());
-    assert_eq!(connection.poll_at(), Some(ms(6 + 12_000)));
+    for at in (1000..30_000).step_by(1000) {
+        connection.on_silence(ms(at));
+        assert_eq!(connection.on_socket(Socket::Gone, ms(at)), kept);
+    }
     let repeated = seg(c(0), p(1)).data(5).fin();
-    let actions = connection.on_client(&repeated, Peer::Absent, ms(11_000));
+    let actions = connection.on_client(&repeated, Peer::Absent, ms(40_000));
     assert_eq!(actions.send, Some(seg(p(1), c(6))));
+}
+
+#[test]
+fn silence_does_not_answer_for_a_socket_that_is_there() {
+    let mut connection = last_ack_withheld();
+    connection.on_silence(ms(6));
+    let repeated = seg(c(0), p(1)).data(5).fin();
+    let actions = connection.on_client(&repeated, Peer::Joined, ms(7));
+    assert!(actions.send.is_none() && actions.retain);
 }
 
 #[test]

@@ -263,7 +263,7 @@ impl Host {
         assert!(self.speaks, "a silent host sent {segment:?}");
         if !self.may_speak(self.now) {
             if let Some(entry) = &mut self.entries[at] {
-                entry.side.on_silenced(self.now);
+                entry.side.on_silence(self.now);
             }
             return true;
         }

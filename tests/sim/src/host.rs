@@ -790,7 +790,7 @@ impl Host {
         }
         if let Some(segment) = &actions.send {
             if self.speaks && self.is_isolated() {
-                entry.side.on_silenced(self.instant());
+                entry.side.on_silence(self.instant());
             }
             self.transmit(&entry.flow, segment, self.gate(entry));
         }
@@ -887,6 +887,9 @@ impl Host {
             let keep = due.is_none_or(|actions| host.carry_out(entry, actions));
             next = earliest(next, entry.side.poll_at());
             keep && (!sweep || {
+                if !host.speaks || host.is_isolated() {
+                    entry.side.on_silence(now);
+                }
                 let actions = entry.side.sweep(now);
                 host.carry_out(entry, actions)
             })

@@ -79,8 +79,11 @@ impl Host {
     }
 
     fn sweep_entry(&mut self, at: usize) {
-        let now = self.now;
+        let (now, may_speak) = (self.now, self.may_speak(self.now));
         if let Some(entry) = &mut self.entries[at] {
+            if !may_speak {
+                entry.side.on_silence(now);
+            }
             let actions = entry.side.sweep(now);
             self.carry_out(at, actions);
         }
