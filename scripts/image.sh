@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
     base-files libc-bin bash coreutils util-linux mount mawk sed grep findutils diffutils procps kmod
     iproute2 iputils-ping iputils-arping ethtool nftables netcat-openbsd iperf3 tcpdump
-    python3 redis-server redis-tools
+    python3 redis-server redis-tools fence-agents-dummy
 )
 
 # Loaded by name or by the kernel itself; what they depend on comes along.

@@ -31,7 +31,7 @@ share=$(mktemp -d)
 trap 'rm -rf "$share"' EXIT
 mkdir "$share/tests"
 cp -r tests/netns tests/suites tests/bench tests/ktap.sh "$share/tests/"
-cp "build/module$flavour/sttcp.ko" build/sttcp-traffic tests/guest/netns-job "$share/"
+cp "build/module$flavour/sttcp.ko" build/sttcp-traffic tests/guest/netns-job scripts/fence/fence-agents.sh "$share/"
 if grep -qx memory <<<"$names"; then
     OUT=build/faults$flavour FAULTS=1 scripts/module.sh
     cp "build/faults$flavour/sttcp.ko" "$share/sttcp-faults.ko"

@@ -99,6 +99,25 @@ echo "# $(awk -v from="$cut_at" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.0f", (
 rejoin && moves && ends_well
 result $? "no stream broke"
 
+# By an agent of fence-agents: fence_dummy keeps the state of the host in a file.
+set_fence "/share/fence-agents.sh fence_dummy --type=file --status-file=$WORK/power"
+printf on >"$WORK/power"
+talk
+ip -n switch link set "to-$speaker" down
+wait_until 30 has_state "$silent" solo && moves && grep -q off "$WORK/power"
+result $? "an agent of fence-agents switches the host off: streams go on"
+rejoin && moves && ends_well
+result $? "no stream broke"
+set_fence "/share/fence-agents.sh fence_dummy --type=fail"
+failed=$(counter "$silent" fences_failed)
+talk
+part
+wait_until 30 rises "$silent" fences_failed "$failed" && has_state "$silent" fencing
+result $? "an agent that fails: state is fencing"
+mend
+settle && moves && ends_well
+result $? "no stream broke"
+
 # It fails: the backup is silent, the primary serves on.
 set_fence "$WORK/fails"
 failed=$(counter "$silent" fences_failed)
