@@ -546,14 +546,15 @@ impl Shadow {
         if segment.flags.contains(Flags::RST) {
             return self.on_reset(segment, now);
         }
-        if segment.flags.contains(Flags::SYN) {
+        let answers = segment.ack == self.open.client_isn + 1;
+        if segment.flags.contains(Flags::SYN) && (answers || self.state != State::Opening) {
             return (Outbound::Swallow, self.on_syn_ack(segment, now));
         }
         if !segment.flags.contains(Flags::ACK) {
             return (Outbound::Swallow, actions);
         }
         if self.state == State::Opening {
-            // A socket of an earlier connection answers. A client in SYN-SENT resets it (RFC 9293, section 3.10.7.3), and tries again.
+            // A socket of an earlier connection answers, or a request for one. A client in SYN-SENT resets it (RFC 9293, section 3.10.7.3), and tries again.
             self.stale = Some(segment.ack);
             self.check_at = Some(now.after(CHECK_AFTER));
             actions.inject = Some(Segment {

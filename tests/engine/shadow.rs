@@ -1004,6 +1004,25 @@ fn socket_of_an_earlier_connection_makes_room() {
 }
 
 #[test]
+fn request_of_an_earlier_connection_makes_room_too() {
+    let (mut shadow, syn) = Shadow::open(&plain_open(), ms(0));
+    // Nobody has answered the SYN of another connection between the same endpoints, and the kernel says once more what it said to that.
+    let other = Segment {
+        ack: c(77),
+        ..syn_ack(SHADOW)
+    };
+    let (outbound, actions) = shadow.on_output(&other, ms(1));
+    assert_eq!((outbound, actions.record), (Outbound::Swallow, None));
+    let reset = actions.inject.unwrap();
+    assert_eq!((reset.seq, reset.flags), (c(77), Flags::RST));
+    assert!(!shadow.is_ready());
+    let (now, actions) = next(&mut shadow);
+    assert_eq!((now, actions.inject), (ms(11), Some(syn)));
+    shadow.on_output(&syn_ack(SHADOW), ms(12));
+    assert!(shadow.is_ready());
+}
+
+#[test]
 fn acknowledgement_of_a_shadow_that_is_behind_is_put_where_the_client_takes_it() {
     let mut shadow = speaking();
     // The client has 1000 bytes of the primary, of which the shadow has sent 300.
