@@ -653,6 +653,7 @@ impl Node {
             }
             Event::BackupLost(silence) => {
                 self.count(Counter::PeerLost);
+                self.end_session(known);
                 let ms = silence.as_millis();
                 if state == State::Isolated {
                     self.count(Counter::Isolated);
@@ -662,7 +663,6 @@ impl Node {
                         "backup {peer} silent for {ms} ms: solo, connections go on unprotected\n"
                     );
                 }
-                self.end_session(known);
             }
             Event::Fence(silence) => self.begin_fence(silence),
             Event::FenceOverdue => self.helper.kill(),
@@ -703,8 +703,9 @@ impl Node {
             Event::PrimaryFenced(silence) => {
                 self.count(Counter::PeerLost);
                 self.count(Counter::TakeoversFenced);
+                let done = self.take_over(silence);
                 pr_warn!("primary {peer} is switched off: taking over, epoch {epoch}\n");
-                self.take_over(silence);
+                done.tell();
             }
             Event::PeerAlone => {
                 self.count(Counter::PeerAlone);
@@ -721,24 +722,26 @@ impl Node {
             Event::PrimaryLost(silence) => {
                 self.count(Counter::PeerLost);
                 self.count(Counter::TakeoversLost);
+                let done = self.take_over(silence);
                 pr_warn!(
                     "primary {peer} silent for {} ms: taking over, epoch {epoch}\n",
                     silence.as_millis()
                 );
-                self.take_over(silence);
+                done.tell();
             }
             Event::PrimaryGoes(silence) => {
                 self.count(Counter::TakeoversGoodbye);
+                let done = self.take_over(silence);
                 pr_warn!("primary {peer} says goodbye: taking over, epoch {epoch}\n");
-                self.take_over(silence);
+                done.tell();
             }
             Event::SteppedDown => {
                 self.set_speaks(false);
                 self.count(Counter::SteppedDown);
+                self.leave_behind();
                 pr_warn!(
                     "peer {peer} leads epoch {epoch}: stepping down, silent for the service\n"
                 );
-                self.leave_behind();
             }
         }
     }

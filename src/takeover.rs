@@ -14,6 +14,33 @@ use crate::table::{Bucket, Entry};
 use core::time::Duration;
 use kernel::prelude::*;
 
+/// What a takeover has done.
+#[must_use]
+pub(crate) struct Done {
+    took: Duration,
+    continued: u32,
+    reset: u64,
+    flushed: u64,
+    announced: usize,
+}
+
+impl Done {
+    /// Tells the log.
+    pub(crate) fn tell(&self) {
+        let Self {
+            took,
+            continued,
+            reset,
+            flushed,
+            announced,
+        } = self;
+        pr_warn!(
+            "took over in {} us: {continued} connections, {reset} reset, {flushed} held segments sent, {announced} announcements\n",
+            took.as_micros()
+        );
+    }
+}
+
 impl Node {
     /// An operator asks for it, and says with that that no other host speaks. Process context; `false` if this node is neither a backup nor isolated.
     pub(crate) fn take_over_on_request(&self) -> bool {
@@ -33,13 +60,14 @@ impl Node {
             return false;
         }
         self.count(Counter::TakeoversRequested);
+        let done = self.take_over(Duration::ZERO);
         pr_warn!("taking over on request\n");
-        self.take_over(Duration::ZERO);
+        done.tell();
         true
     }
 
-    /// The engine is primary now; so are the connections. Any context, nothing locked.
-    pub(crate) fn take_over(&self, silence: Duration) {
+    /// The engine is primary now; so are the connections. Any context, nothing locked. Says nothing: a line on a serial console takes milliseconds.
+    pub(crate) fn take_over(&self, silence: Duration) -> Done {
         let before = self.engine.lock().predecessor(silence);
         let begun = now();
         let flushed = || self.counters.get(Counter::HeldFlushed);
@@ -68,12 +96,13 @@ impl Node {
             announced += announce(self.net, addr.to_canonical());
         }
         self.engine.lock().took_over();
-        pr_warn!(
-            "took over in {} us: {continued} connections, {} reset, {} held segments sent, {announced} announcements\n",
-            now().since(begun).as_micros(),
-            reset().saturating_sub(reset_before),
-            flushed().saturating_sub(flushed_before)
-        );
+        Done {
+            took: now().since(begun),
+            continued,
+            reset: reset().saturating_sub(reset_before),
+            flushed: flushed().saturating_sub(flushed_before),
+            announced,
+        }
     }
 
     /// A shadow that was opened while another CPU took over goes on too. Softirq.

@@ -516,6 +516,10 @@ impl Node {
             self.part(fresh_session);
             return Ok(Some(Event::SteppedDown));
         }
+        if self.taking_over {
+            // Whoever joined now would find shadows that do not speak yet, and are void in a new session. It says so again.
+            return Ok(None);
+        }
         if let Some(fence) = &mut self.fence {
             fence.heard = true;
         }

@@ -827,3 +827,22 @@ fn backup_takes_over_what_keys_the_table_of_its_primary() {
     b.set_key(KeyId(7));
     assert_eq!(b.header(Kind::Heartbeat, ms(0)).key, KeyId(7));
 }
+
+#[test]
+fn nobody_joins_while_the_shadows_do_not_speak_yet() {
+    let (mut p, mut b) = pair();
+    let goodbye = p.resign(0x77, ms(5)).unwrap();
+    assert!(matches!(
+        b.heard(&goodbye, 0x88, ms(5)),
+        Ok(Some(Event::PrimaryGoes(_)))
+    ));
+    // The old primary is a backup by now, and as quick as its successor, who is not through with its connections.
+    for _ in 0..3 {
+        assert!(!matches!(beat(&mut b, &mut p, ms(5)), Ok(Some(_))));
+        assert!(!matches!(beat(&mut p, &mut b, ms(5)), Ok(Some(_))));
+    }
+    assert_eq!((b.state(), b.peer()), (State::Takeover, Peer::Absent));
+    b.took_over();
+    assert_eq!(beat(&mut p, &mut b, ms(6)), Ok(Some(Event::Joined)));
+    assert_eq!(b.state(), State::Protected);
+}

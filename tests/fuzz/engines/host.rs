@@ -452,6 +452,9 @@ impl Host {
         if let Some(node) = &mut self.node {
             node.took_over();
         }
+        if let Some(node) = &mut self.node {
+            node.took_over();
+        }
     }
 }
 

@@ -165,8 +165,12 @@ impl World {
 
     /// The primary dies in good order.
     fn take_over_at_end(&mut self) {
-        let Some(primary) = (0..2).find(|host| self.hosts[*host].state() == Some(State::Protected))
-        else {
+        // A backup that has just handed over may not have heard yet that it is one.
+        let in_step = |host: &usize| {
+            let states = [*host, 1 - *host].map(|host| self.hosts[host].state());
+            states == [Some(State::Protected), Some(State::Shadowing)]
+        };
+        let Some(primary) = (0..2).find(in_step) else {
             return;
         };
         let backup = 1 - primary;
