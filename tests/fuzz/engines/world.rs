@@ -257,9 +257,10 @@ impl World {
                 self.clean = false;
             }
             Step::Thaw { host } => {
-                self.frozen[usize::from(host)] = false;
-                // Before it hears of the other one it may speak.
+                let frozen = std::mem::take(&mut self.frozen);
+                // Before it hears of the other one it may speak, and that may have spoken, though it is frozen now.
                 self.look();
+                self.frozen[usize::from(!host)] = frozen[usize::from(!host)];
             }
             Step::Kill { host } => self.kill(usize::from(host)),
             Step::Start { host, primary } => self.start(usize::from(host), primary),
