@@ -2,9 +2,9 @@
 
 //! Do the two servers say the same?
 //!
-//! Both hosts sum up what their server says on a connection, each byte once and in order, as it leaves the stack. Twice a second at least they would be at
-//! the same place by chance; they need not be: one tells the other how far it is and what the sum is there, and whoever is behind compares when it comes to
-//! that very place. So nothing is kept but one place each, and a difference is found one question after it was made.
+//! Both hosts sum up what their server says on a connection, each byte once and in order, as it leaves the stack. They are at the same place by chance
+//! only, and need not be: one tells the other how far it is and what the sum is there, and whoever is behind compares when it comes to that very place. So
+//! nothing is kept but one place each.
 //!
 //! Places are the primary's sequence numbers on both hosts. The sum is what the caller makes it (the module: CRC-32C), the same on both.
 

@@ -721,7 +721,7 @@ impl Connection {
         if !self.retains() {
             return None;
         }
-        if segment.payload_len > 0 {
+        if segment.payload_len > 0 && matches!(self.digest, Digest::Running(_)) {
             self.questions.stir(now);
         }
         let found = self.digest.take(segment.seq, segment, sum);
