@@ -8,11 +8,10 @@
 OTHER=7010
 begin
 
-declare -A server other
+declare -A server
 # serve_other HOST: a second program, on a port of its own.
 serve_other() {
     ip netns exec "$1" "$TRAFFIC" serve --listen "$VIP4:$OTHER" --listen "[$VIP6]:$OTHER" >"$WORK/other.$1" 2>&1 &
-    other[$1]=$!
     wait_until 10 eval "ip netns exec $1 ss -Hltn 'sport = :$OTHER' | grep -q ."
 }
 start_server() {
