@@ -99,6 +99,13 @@ impl Host {
         {
             return;
         }
+        // A stack that has agreed to other options than the primary's reads the window in other units: its shadow is reset as soon as there is memory.
+        if self
+            .shadow(at)
+            .is_some_and(|shadow| shadow.state_name() == "doomed")
+        {
+            return;
+        }
         let Some(delta) = self.delta(at) else { return };
         let scale = stack.other_scale();
         let edge = |s: &Segment| s.ack + (u32::from(s.window) << scale);
