@@ -9,7 +9,7 @@ use crate::engine::message::{
     records, split_tag, BadMessage, Batch, Bytes, Gone, Header, Kind as Datagram, Open, Record,
     MAX_DATAGRAM,
 };
-use crate::engine::node::{Predecessor, Role};
+use crate::engine::node::Role;
 use crate::engine::paths::MAX_PATHS;
 use crate::engine::side::{self, Opening};
 use crate::node::{now, Node};
@@ -18,7 +18,6 @@ use crate::sys::hmac::Key;
 use crate::sys::udp::{Frame, Link, Receive, Socket};
 use core::mem;
 use core::net::SocketAddr;
-use core::time::Duration;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -296,12 +295,7 @@ impl Node {
         let flow = entry.flow;
         let actions = match record {
             Record::Move(id) => {
-                let before = Predecessor {
-                    // Not nothing: that would say that it speaks still.
-                    silence: Duration::from_nanos(1),
-                    strict: self.engine.lock().is_strict(),
-                    ..Predecessor::default()
-                };
+                let before = self.engine.lock().mover();
                 entry.side.carry(*id, now(), before)
             }
             record => entry.side.on_record(record, now()),

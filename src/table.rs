@@ -232,7 +232,7 @@ impl Table {
         loop {
             let seed = self.seed.load(Relaxed);
             let locked = self.at(flow.hash(seed))?.lock();
-            // `rekey` has not come by, or the connection was elsewhere by the time of the lock.
+            // Else `rekey` has come between: the connection may be in another bucket by now.
             if self.seed.load(Relaxed) == seed {
                 return Some(locked);
             }

@@ -57,10 +57,9 @@ pub struct Mark {
 }
 
 /// What one host tells the other.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Word {
     /// It does not sum up this connection.
-    #[default]
     None,
     /// How far it is.
     So(Mark),

@@ -426,6 +426,16 @@ impl Node {
         }
     }
 
+    /// The same of a primary that hands over a single connection: it has been silent on that since it said so, and the shadow has all that its client was told of.
+    pub fn mover(&self) -> Predecessor {
+        Predecessor {
+            // Not nothing: that would say that it speaks still.
+            silence: Duration::from_nanos(1),
+            strict: self.strict,
+            ..Predecessor::default()
+        }
+    }
+
     /// When the peer was last heard in the present session.
     pub fn last_heard(&self) -> Option<Instant> {
         let before = self.fence.map(|fence| fence.last_heard);

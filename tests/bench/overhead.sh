@@ -16,7 +16,7 @@ share() {
     cat "${tasks[@]/%//schedstat}" 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-declare -A server napi before
+declare -A server napi
 # wire HOST: its device as a network card.
 wire() {
     local known

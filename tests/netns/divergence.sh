@@ -104,6 +104,9 @@ settle
 for host in primary backup; do set_control $host divergence ignore; done
 before=$(sum diverged)
 lies "$silent"
-move_on && end_well && [ "$(sum diverged)" -eq "$before" ]
+# Long enough for ten questions.
+status=0
+for _ in 1 2 3 4 5 6 7 8 9 10; do move_on || status=1; done
+end_well && [ "$(sum diverged)" -eq "$before" ] && [ $status -eq 0 ]
 result $? "ignore: nobody looks"
 ktap_end

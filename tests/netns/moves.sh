@@ -102,10 +102,16 @@ serve_other "$silent"
 moves_alone "then the backup is lost" KILL
 ip -n switch link set "to-$silent" down
 wait_until 10 has_state "$speaker" solo
-touch "$WORK"/{echo,get,put}.end
-for kind in echo get put; do wait "${stream[$kind]}" && break; done
-! wait "${stream[put]}" && grep -q '"reset":' "$WORK/get.json" && goes_on other && ends other
-result $? "what it carried is reset, and the others go on"
+# Nobody tells them to stop: it is the reset that ends each.
+for expected in "echo 3" "get 1" "put 1"; do
+    read -r kind count <<<"$expected"
+    ! wait "${stream[$kind]}" && grep -q "\"reasons\":{\"reset\":$count}" "$WORK/$kind.json"
+    status=$?
+    [ $status -eq 0 ] || said "$kind"
+    result $status "what it carried is reset: $kind"
+done
+goes_on other && ends other
+result $? "the others go on"
 [ "$(counter "$speaker" moved_reset)" -eq 5 ]
 result $? "counted as moved_reset ($(counter "$speaker" moved_reset))"
 ip -n switch link set "to-$silent" up

@@ -129,7 +129,7 @@ ktap_begin
 pair_up || bail "the pair does not come up"
 for _ in $(seq "$ROUNDS"); do
     # What the clients see of this set-up alone.
-    disturbs "nothing" "-" protected sleep 1
+    disturbs "nothing" "-" protected true
     switches_over "switchover"
     switches_over "and back"
     survives "link of the primary cut" silence solo unplug "$speaker"

@@ -452,9 +452,6 @@ impl Host {
         if let Some(node) = &mut self.node {
             node.took_over();
         }
-        if let Some(node) = &mut self.node {
-            node.took_over();
-        }
     }
 }
 

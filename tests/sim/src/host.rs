@@ -23,7 +23,7 @@ use sttcp::lease::Isolation;
 use sttcp::message::{
     records, Batch, Bytes, Header, Kind as Datagram, Open, Record, Span, TAG_LEN,
 };
-use sttcp::node::{Event, Node, Peer, Predecessor, Role};
+use sttcp::node::{Event, Node, Peer, Role};
 use sttcp::primary::{self, plain_handshake, ConnectionId, Policy, Socket, STALL_TIMEOUT};
 use sttcp::rewrite::{Checksum, Rewrite};
 use sttcp::seq::SeqNumber;
@@ -1172,10 +1172,7 @@ impl Host {
                 }
                 let actions = match record {
                     Record::Move(id) => {
-                        let before = Predecessor {
-                            silence: Duration::from_nanos(1),
-                            ..Predecessor::default()
-                        };
+                        let before = host.engine.mover();
                         entry.side.carry(*id, host.instant(), before)
                     }
                     record => entry.side.on_record(record, host.instant()),
