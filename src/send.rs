@@ -3,6 +3,7 @@
 //! The way out: what happens to a server's segment, in packet order, and what a backup keeps to itself.
 
 use crate::engine::counters::Counter;
+use crate::engine::time::Instant;
 use crate::engine::verdict::Outbound;
 use crate::engine::wire::ip::PROTOCOL_ICMPV6;
 use crate::engine::wire::{arp, ndisc, peek, Packet};
@@ -77,15 +78,16 @@ impl Node {
         let Some(mut bucket) = self.table.lock(&flow) else {
             return Verdict::Accept(skb);
         };
+        let now = now();
         match bucket.find(&flow) {
             Some(entry) => {
-                self.digest(&skb, entry, packet);
+                self.digest(&skb, entry, packet, now);
                 if entry.side.speaks() && !self.may_speak_on(&entry.side) {
                     // It may have been succeeded, or has just stepped down, and has not come to this connection yet.
-                    entry.side.on_muted(&packet.segment, now());
+                    entry.side.on_muted(&packet.segment, now);
                     return self.mute(skb, Counter::OutputIsolated);
                 }
-                let (verdict, keep) = self.send_known(skb, entry, packet);
+                let (verdict, keep) = self.send_known(skb, entry, packet, now);
                 if !keep {
                     bucket.remove(&flow);
                 }
@@ -97,22 +99,26 @@ impl Node {
     }
 
     /// Sums up what the server says, to be compared with what the other host's says. Softirq or process, bucket locked.
-    fn digest(&self, skb: &SkBuff, entry: &mut Entry, packet: &Packet) {
+    fn digest(&self, skb: &SkBuff, entry: &mut Entry, packet: &Packet, now: Instant) {
         let headers = packet.ip_header_len.saturating_add(packet.tcp_header_len);
         let sum = |sum, offset: u32, len: u32| {
             skb.crc32c(headers.saturating_add(offset as usize), len as usize, sum)
         };
-        let found = entry
-            .side
-            .digest(self.digests(), &packet.segment, sum, now());
+        let found = entry.side.digest(self.digests(), &packet.segment, sum, now);
         if found.is_some() {
             self.on_divergence(entry);
         }
     }
 
     /// A segment of a known connection; also says whether to keep the connection.
-    fn send_known(&self, mut skb: SkBuff, entry: &mut Entry, packet: &Packet) -> (Verdict, bool) {
-        let (outbound, mut actions) = entry.side.on_output(&packet.segment, now());
+    fn send_known(
+        &self,
+        mut skb: SkBuff,
+        entry: &mut Entry,
+        packet: &Packet,
+        now: Instant,
+    ) -> (Verdict, bool) {
+        let (outbound, mut actions) = entry.side.on_output(&packet.segment, now);
         let mut sent = true;
         let verdict = match outbound {
             Outbound::Send(change) if rewrite(&mut skb, &change) => Verdict::Accept(skb),
@@ -129,7 +135,7 @@ impl Node {
                     let (start, end) = (start.raw(), end.raw());
                     entry.queue.push_back(skb, Tag { start, end });
                 } else {
-                    entry.side.not_held(start, &mut actions, now());
+                    entry.side.not_held(start, &mut actions, now);
                 }
                 Verdict::Stolen
             }

@@ -16,7 +16,7 @@ share() {
     cat "${tasks[@]/%//schedstat}" 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-declare -A server napi
+declare -A napi
 # wire HOST: its device as a network card.
 wire() {
     local known
@@ -28,7 +28,6 @@ wire() {
 }
 start() { # HOST
     serve "$1"
-    server[$1]=$!
     wait_until 10 listening "$1"
 }
 # to_primary: the client sends to the primary alone, as without the module.

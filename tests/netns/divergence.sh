@@ -12,15 +12,6 @@ begin
 [ "$(primary cat /proc/sys/net/sttcp/divergence)" = warn ]
 result $? "they are compared unless told otherwise"
 
-# restart HOST OPTION...: its server begins anew, and says what it is told to.
-restart() {
-    local host=$1
-    shift
-    ip netns pids "$host" | xargs -r kill -9 2>/dev/null
-    wait_until 5 eval "! listening $host"
-    SERVE_OPTIONS="$*" serve "$host"
-    wait_until 10 listening "$host"
-}
 # found HOST [COUNT]: so many connections are shown as different there, and each about the right place.
 found() {
     ip netns exec "$1" cat /proc/net/sttcp | awk -v lie=$LIE -v want="${2:-2}" '
@@ -58,7 +49,7 @@ result $? "and are not accused"
 lies() {
     local host
     for host in primary backup; do
-        if [ "$host" = "$1" ]; then restart "$host" --lie-at $LIE; else restart "$host"; fi
+        if [ "$host" = "$1" ]; then serve_anew "$host" --lie-at $LIE; else serve_anew "$host"; fi
     done
     settle && streams 4 --size 64 --think 5
 }

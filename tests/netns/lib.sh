@@ -99,10 +99,20 @@ configure() {
         echo 10.0.0.$2:7077 >local && echo 10.0.0.$3:7077 >peer && echo $KEY >key"
 }
 
-serve() { # HOST; SERVE_OPTIONS are the server's
-    # shellcheck disable=SC2086 # several words
+# The server of each host, by its process.
+declare -A server
+# serve HOST [OPTION...]
+serve() {
     ip netns exec "$1" "$TRAFFIC" serve --listen "$VIP4:$PORT" --listen "[$VIP6]:$PORT" \
-        --greet "$VIP4:$GREET" --greet "[$VIP6]:$GREET" ${SERVE_OPTIONS-} >"$WORK/serve.$1" 2>&1 &
+        --greet "$VIP4:$GREET" --greet "[$VIP6]:$GREET" "${@:2}" >"$WORK/serve.$1" 2>&1 &
+    server[$1]=$!
+}
+# serve_anew HOST [OPTION...]: every program of the host ends, and a server begins.
+serve_anew() {
+    ip netns pids "$1" | xargs -r kill -9 2>/dev/null
+    wait_until 5 eval "! listening $1"
+    serve "$@"
+    wait_until 10 listening "$1"
 }
 
 listening() { ip netns exec "$1" ss -Hltn "sport = :$PORT" | grep -q .; }

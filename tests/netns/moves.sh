@@ -8,24 +8,16 @@
 OTHER=7010
 begin
 
-declare -A server
 # serve_other HOST: a second program, on a port of its own.
 serve_other() {
     ip netns exec "$1" "$TRAFFIC" serve --listen "$VIP4:$OTHER" --listen "[$VIP6]:$OTHER" >"$WORK/other.$1" 2>&1 &
     wait_until 10 eval "ip netns exec $1 ss -Hltn 'sport = :$OTHER' | grep -q ."
 }
-start_server() {
-    serve "$1"
-    server[$1]=$!
-    wait_until 10 listening "$1"
-}
 for host in primary backup; do
     set_control $host app_failure connection
     set_control $host fin_hold_ms $((500 * SLOW))
     set_control $host app_lag_ms $((1000 * SLOW))
-    ip netns pids $host | xargs -r kill -9 2>/dev/null
-    wait_until 5 eval "! listening $host"
-    start_server $host
+    serve_anew $host
     serve_other $host
 done
 [ "$(primary cat /proc/sys/net/sttcp/app_failure)" = connection ]
@@ -69,7 +61,9 @@ moves_alone() {
     kill -CONT "$old" 2>/dev/null
     kill -KILL "$old" 2>/dev/null
     wait_until 5 eval "! listening $speaker"
-    start_server "$speaker"
+    # The other program lives on.
+    serve "$speaker"
+    wait_until 10 listening "$speaker"
     goes "$text: new connections are served here again" client echo --to "$(target 4)" --connections 3 --count 20
 }
 
@@ -95,9 +89,7 @@ settle
 result $? "the lost host is the backup of the other"
 
 # The backup is lost: so is what it carried, and the client is told at once.
-ip netns pids "$silent" | xargs -r kill -9 2>/dev/null
-wait_until 5 eval "! listening $silent"
-start_server "$silent"
+serve_anew "$silent"
 serve_other "$silent"
 moves_alone "then the backup is lost" KILL
 ip -n switch link set "to-$silent" down

@@ -7,20 +7,11 @@
 . "$(dirname "$0")/lib.sh"
 begin
 
-declare -A server
-# A server of its own for each host, so that it can be told apart.
-start_server() {
-    ip netns pids "$1" | xargs -r kill -9 2>/dev/null
-    wait_until 5 eval "! listening $1"
-    serve "$1"
-    server[$1]=$!
-    wait_until 10 listening "$1"
-}
 for host in primary backup; do
     set_control $host app_failure node
     set_control $host fin_hold_ms $((500 * SLOW))
     set_control $host app_lag_ms $((1000 * SLOW))
-    start_server $host
+    serve_anew $host
 done
 settle
 
@@ -58,7 +49,7 @@ fails_here() {
     result $? "$text: $3, and a line in the log"
     echo "# longest pauses: echo $(gap echo) ms, download $(gap get) ms, upload $(gap put) ms"
     # The program is started again; what comes from now on is protected.
-    start_server "$old"
+    serve_anew "$old"
 }
 # fails_there TEXT SIGNAL COUNTER...: the silent host's program gets the signal.
 fails_there() {
@@ -73,7 +64,7 @@ fails_there() {
     for name; do after=$((after + $(counter "$speaker" "$name"))); done
     [ $after -gt $before ] && has_state "$speaker" protected
     result $? "$text: counted as one of: $*"
-    start_server "$silent"
+    serve_anew "$silent"
 }
 
 for _ in 1 2; do
