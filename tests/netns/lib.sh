@@ -105,6 +105,7 @@ declare -A server
 serve() {
     ip netns exec "$1" "$TRAFFIC" serve --listen "$VIP4:$PORT" --listen "[$VIP6]:$PORT" \
         --greet "$VIP4:$GREET" --greet "[$VIP6]:$GREET" "${@:2}" >"$WORK/serve.$1" 2>&1 &
+    # shellcheck disable=SC2034 # read by the tests
     server[$1]=$!
 }
 # serve_anew HOST [OPTION...]: every program of the host ends, and a server begins.
