@@ -40,6 +40,9 @@ const TIMING: Timing = Timing {
 /// How often lively ends send again.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
 
+/// How long a host remembers a connection whose socket is gone (`engine/primary.rs`): a client's first four timeouts.
+const LINGER: Duration = Duration::from_secs(3);
+
 /// Datagrams that may be repeated much later.
 const RECORDED: usize = 32;
 
@@ -99,6 +102,8 @@ struct Truth {
     ended: bool,
     /// The client has reset it, and will not do so again should that be lost.
     reset: bool,
+    /// When its host last heard the client.
+    heard: Option<Instant>,
     /// The furthest that each host's TCP has taken of the client's bytes, and of which connection.
     taken: [Option<(SeqNumber, SeqNumber)>; 2],
     /// The right edge that a host's TCP told the client, and of which connection.
@@ -532,6 +537,7 @@ impl World {
 
     fn host_gets(&mut self, host: usize, at: usize, frame: Frame) {
         if self.alive[host] && self.hosts[host].node.is_some() {
+            self.note_heard(host, at);
             self.hosts[host].receive(at, frame, self.now);
         }
         self.settle_host(host);

@@ -17,6 +17,18 @@ impl World {
         }
     }
 
+    /// A client that lost the last acknowledgement asks again; one that lets the time for it go by is reset.
+    pub(super) fn note_heard(&mut self, host: usize, at: usize) {
+        let (truth, it) = (&mut self.truth[at], &self.hosts[host]);
+        if truth.owner != Some(host) {
+            return;
+        }
+        let late = truth.heard.is_some_and(|at| self.now.since(at) >= LINGER);
+        let gone = it.stacks[at].state == Stack::Closed && it.entries[at].is_none();
+        truth.lost |= late && gone;
+        truth.heard = Some(self.now);
+    }
+
     /// A host's segment on its way to the client.
     pub(super) fn emitted(&mut self, host: usize, at: usize, frame: &Frame) {
         let segment = frame.segment();
