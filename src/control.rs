@@ -316,7 +316,8 @@ impl Shared {
             KEY => {
                 let key = KeyBytes::parse(text)?;
                 if let Some(running) = &plan.running {
-                    running.node.change_key(Key::new(key.as_bytes()));
+                    let key = Key::new(key.as_bytes());
+                    running.node.change_key(key).map_err(Why::Start)?;
                 }
                 plan.key = Some(key);
             }
@@ -543,7 +544,7 @@ impl Control for Shared {
             Why::Stays(Stays::Behind) => {
                 pr_err!("{name} refused: the backup lacks what clients were told had arrived\n");
             }
-            Why::Start(ENOMEM) => pr_err!("{name} refused: no memory to start the node\n"),
+            Why::Start(ENOMEM) => pr_err!("{name} refused: no memory for the node\n"),
             Why::Start(error) => {
                 pr_err!("{name} refused: the node could not start, error {}: is local an address of this host, its port free?\n", error.to_errno());
             }

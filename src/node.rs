@@ -228,7 +228,8 @@ impl Node {
         fail::at(Site::Node)?;
         let budget = Arc::new(budget, GFP_KERNEL)?;
         fail::at(Site::Node)?;
-        let keys = Keys::new(key);
+        fail::at(Site::Node)?;
+        let keys = Keys::new(Arc::new(key, GFP_KERNEL)?);
         let mut engine = Engine::new(role, epoch, timing, clock::random_u64(), now());
         engine.set_key(keys.newest());
         engine.set_seed(seed);

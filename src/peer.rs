@@ -7,13 +7,13 @@ use crate::engine::counters::Counter;
 use crate::engine::keyring::{Change, KeyId, Keyring, Which};
 use crate::engine::message::{
     records, split_tag, BadMessage, Batch, Bytes, Gone, Header, Kind as Datagram, Open, Record,
-    MAX_DATAGRAM,
 };
 use crate::engine::node::Role;
 use crate::engine::paths::MAX_PATHS;
 use crate::engine::side::{self, Opening};
 use crate::node::{now, Node};
 use crate::sys::clock;
+use crate::sys::fail::{self, Site};
 use crate::sys::hmac::Key;
 use crate::sys::udp::{Frame, Link, Receive, Socket};
 use core::mem;
@@ -27,12 +27,12 @@ type Sockets = [Option<Socket<Node>>; MAX_PATHS];
 /// The keys of the channel: one, or two while a new one comes to both hosts.
 pub(crate) struct Keys {
     ring: Keyring,
-    newest: Key,
-    older: Option<Key>,
+    newest: Arc<Key>,
+    older: Option<Arc<Key>>,
 }
 
 impl Keys {
-    pub(crate) fn new(key: Key) -> Self {
+    pub(crate) fn new(key: Arc<Key>) -> Self {
         Self {
             ring: Keyring::new(Self::id(&key)),
             newest: key,
@@ -54,14 +54,14 @@ impl Keys {
     }
 
     /// The one that signs.
-    pub(crate) fn signing(&self) -> &Key {
+    pub(crate) fn signing(&self) -> &Arc<Key> {
         match (self.ring.signs(), &self.older) {
             (Which::Older, Some(older)) => older,
             _ => &self.newest,
         }
     }
 
-    fn change(&mut self, key: Key) -> Change {
+    fn change(&mut self, key: Arc<Key>) -> Change {
         let change = self.ring.change(Self::id(&key));
         match change {
             Change::None => {}
@@ -76,7 +76,7 @@ impl Keys {
     }
 
     /// Those that verify, the likelier first.
-    fn verifying(&self) -> [Option<(Which, Key)>; 2] {
+    fn verifying(&self) -> [Option<(Which, Arc<Key>)>; 2] {
         let newest = Some((Which::Newest, self.newest.clone()));
         let older = self.older.clone().map(|key| (Which::Older, key));
         match self.ring.signs() {
@@ -185,12 +185,12 @@ impl Node {
 
     fn send_header(&self, sockets: &Sockets, path: usize, header: &Header, body: &[u8]) {
         let key = self.keys.lock().signing().clone();
-        let (datagram, len) = seal(header, body, &key);
-        let datagram = datagram.get(..len).unwrap_or(&[]);
+        let header = header.emit();
+        let tag = key.tag(&[&header, body]);
         let socket = sockets.get(path).and_then(Option::as_ref);
         let sent = socket
             .zip(self.peer.get(path))
-            .map(|(socket, end)| socket.send_to(end, datagram));
+            .map(|(socket, end)| socket.send_to(end, &[&header, body, &tag]));
         self.count(match sent {
             Some(Ok(())) => Counter::PeerSent,
             _ => Counter::PeerSendFailed,
@@ -198,7 +198,9 @@ impl Node {
     }
 
     /// Another key is to hold. Process context.
-    pub(crate) fn change_key(&self, key: Key) {
+    pub(crate) fn change_key(&self, key: Key) -> Result {
+        fail::at(Site::Node)?;
+        let key = Arc::new(key, GFP_KERNEL)?;
         let mut keys = self.keys.lock();
         let change = keys.change(key);
         let newest = keys.newest();
@@ -213,6 +215,7 @@ impl Node {
         }
         // The peer hears of it now and not with the next heartbeat.
         self.beat();
+        Ok(())
     }
 
     /// The peer has said in the present sessions, and `which` has signed, that its newest key is this. Softirq.
@@ -243,13 +246,15 @@ impl Node {
         link: Option<Link>,
         key: &Key,
     ) -> bool {
-        let (datagram, len) = seal(goodbye, &[], key);
-        let datagram = datagram.get(..len).unwrap_or(&[]);
+        let header = goodbye.emit();
+        let tag = key.tag(&[&header]);
         let socket = sockets.get(path).and_then(Option::as_ref);
         socket
             .zip(self.peer.get(path))
             .zip(link)
-            .is_some_and(|((socket, end), link)| socket.send_last(end, datagram, frame, &link))
+            .is_some_and(|((socket, end), link)| {
+                socket.send_last(end, &[&header, &tag], frame, &link)
+            })
     }
 
     fn authentic<'a>(
@@ -264,9 +269,10 @@ impl Node {
             BadMessage::Content => Counter::PeerBadMessage,
         };
         let (signed, tag) = split_tag(datagram).map_err(name)?;
-        // Copied out, so that two CPUs need not wait for each other's hashing.
+        // Two CPUs need not wait for each other's hashing.
         let keys = self.keys.lock().verifying();
-        let verifies = |(which, key): &(Which, Key)| key.verify(&[signed], tag).then_some(*which);
+        let verifies =
+            |(which, key): &(Which, Arc<Key>)| key.verify(&[signed], tag).then_some(*which);
         let which = keys.iter().flatten().find_map(verifies);
         let which = which.ok_or(Counter::PeerBadTag)?;
         let (header, body) = Header::parse(datagram).map_err(name)?;
@@ -367,22 +373,6 @@ impl Node {
         drop(bucket);
         self.warm(&flow);
     }
-}
-
-/// A datagram with its tag, and how long it is.
-fn seal(header: &Header, body: &[u8], key: &Key) -> ([u8; MAX_DATAGRAM], usize) {
-    let header = header.emit();
-    let tag = key.tag(&[&header, body]);
-    let mut datagram = [0; MAX_DATAGRAM];
-    let mut len = 0;
-    for part in [&header[..], body, &tag[..]] {
-        let end = len + part.len();
-        if let Some(to) = datagram.get_mut(len..end) {
-            to.copy_from_slice(part);
-            len = end;
-        }
-    }
-    (datagram, len)
 }
 
 impl Receive for Node {

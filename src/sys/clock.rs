@@ -19,20 +19,14 @@ pub(crate) fn sleep_ms(ms: u32) {
     unsafe { bindings::msleep(ms) };
 }
 
-/// Fills `bytes` with numbers that nobody can guess.
-pub(crate) fn random_bytes(bytes: &mut [u8]) {
-    // SAFETY: Valid memory. `bytes` can be written for its length.
-    unsafe { bindings::get_random_bytes(bytes.as_mut_ptr().cast(), bytes.len()) };
-}
-
 /// A number that nobody can guess.
 pub(crate) fn random_u64() -> u64 {
-    let mut bytes = [0; 8];
-    random_bytes(&mut bytes);
-    u64::from_ne_bytes(bytes)
+    // SAFETY: No requirement.
+    unsafe { bindings::get_random_u64() }
 }
 
 /// A number that nobody can guess.
 pub(crate) fn random_u32() -> u32 {
-    random_u64() as u32
+    // SAFETY: No requirement.
+    unsafe { bindings::get_random_u32() }
 }

@@ -255,6 +255,23 @@ impl SkBuff {
             == bindings::CHECKSUM_PARTIAL
     }
 
+    /// Leaves it to the device to put the transport checksum at `at` of the header that is at `l4_offset`
+    /// from the network header; its field holds the sum of the pseudo header by now. Any context.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no such place in the packet.
+    pub(super) fn sum_later(&mut self, l4_offset: usize, at: usize) -> Result {
+        let start = self.network_offset().unwrap_or(0) + l4_offset;
+        // SAFETY: Our packet.
+        let set = unsafe { bindings::skb_partial_csum_set(self.as_ptr(), start as u16, at as u16) };
+        if set {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
     /// Whether the transport checksum is right, or known not to matter. The answer is remembered
     /// in the packet, so TCP does not sum again. `l4_offset` counts from the network header.
     /// Softirq, at `LOCAL_IN`.

@@ -25,6 +25,9 @@ pub(crate) const MAX_PAYLOAD: usize = 16 * 1024;
 
 const UDP_HEADER: usize = 8;
 
+/// Where the checksum is in it.
+const CHECKSUM_AT: usize = 6;
+
 /// The longest IP header made here and the UDP header.
 const HEADERS: usize = 40 + UDP_HEADER;
 
@@ -176,14 +179,16 @@ impl<H: Receive> Socket<H> {
     }
 
     /// Sends a datagram. The headers are made here, not by the socket layer: that may sleep (in
-    /// a security module) or ask for the socket's lock, which a softirq cannot. Any context.
+    /// a security module) or ask for the socket's lock, which a softirq cannot. The payload is in
+    /// three parts. Any context.
     ///
     /// # Errors
     ///
     /// `EMSGSIZE` above [`MAX_PAYLOAD`], `EINVAL` if `to` is of the other family, `ENOMEM`,
     /// `ENOBUFS`, and errors of the route.
-    pub(crate) fn send_to(&self, to: SocketAddr, payload: &[u8]) -> Result {
-        if payload.len() > MAX_PAYLOAD {
+    pub(crate) fn send_to(&self, to: SocketAddr, [a, b, c]: &[&[u8]; 3]) -> Result {
+        let len = a.len() + b.len() + c.len();
+        if len > MAX_PAYLOAD {
             return Err(EMSGSIZE);
         }
         let scope = match (self.local, to) {
@@ -199,9 +204,12 @@ impl<H: Receive> Socket<H> {
             mark: 0,
         };
         let (dst, from) = Dst::lookup(self.net, &flow)?;
-        let (headers, len) = self.headers(from, to, payload).ok_or(EINVAL)?;
-        let headers = headers.get(..len).unwrap_or(&[]);
-        SkBuff::alloc(&[headers, payload], Site::Datagram)?.local_out(self.net, dst)
+        let (headers, ip_len) = self.headers(from, to, len, None).ok_or(EINVAL)?;
+        let headers = headers.get(..ip_len + UDP_HEADER).unwrap_or(&[]);
+        let mut skb = SkBuff::alloc(&[headers, a, b, c], Site::Datagram)?;
+        // The device sums up the payload, or the stack does on its way there.
+        skb.sum_later(ip_len, CHECKSUM_AT)?;
+        skb.local_out(self.net, dst)
     }
 
     /// Sends a datagram that fits into `frame` back by the link that one came by, see
@@ -209,37 +217,44 @@ impl<H: Receive> Socket<H> {
     pub(crate) fn send_last(
         &self,
         to: SocketAddr,
-        payload: &[u8],
+        payload: &[&[u8]; 2],
         frame: Frame,
         link: &Link,
     ) -> bool {
         let Frame(mut skb) = frame;
-        self.headers(self.local.ip(), to, payload)
-            .is_some_and(|(headers, len)| {
-                let headers = headers.get(..len).unwrap_or(&[]);
-                skb.fill(&[headers, payload]).is_ok() && skb.transmit_last(self.net, link)
+        let [a, b] = payload;
+        self.headers(self.local.ip(), to, a.len() + b.len(), Some(payload))
+            .is_some_and(|(headers, ip_len)| {
+                let headers = headers.get(..ip_len + UDP_HEADER).unwrap_or(&[]);
+                skb.fill(&[headers, a, b]).is_ok() && skb.transmit_last(self.net, link)
             })
     }
 
-    /// The IP and UDP headers before a payload, and how long they are; nothing if the two addresses
-    /// are of different families.
+    /// The IP and UDP headers before a payload of `len` bytes, and how long the first is; nothing if
+    /// the two addresses are of different families. The checksum is that of the whole datagram if the
+    /// payload is given, in parts of which the first has an even length. Otherwise it is the sum of the
+    /// pseudo header, to which someone else adds the rest.
     fn headers(
         &self,
         from: IpAddr,
         to: SocketAddr,
-        payload: &[u8],
+        len: usize,
+        payload: Option<&[&[u8]; 2]>,
     ) -> Option<([u8; HEADERS], usize)> {
         const PROTOCOL: u8 = bindings::IPPROTO_UDP as u8;
 
-        let udp_len = (UDP_HEADER + payload.len()) as u16;
+        let udp_len = (UDP_HEADER + len) as u16;
         let mut udp = [0u8; UDP_HEADER];
         put(&mut udp, 0, &self.local.port().to_be_bytes());
         put(&mut udp, 2, &to.port().to_be_bytes());
         put(&mut udp, 4, &udp_len.to_be_bytes());
         let len = udp_len.to_be_bytes();
         let mut sum = |from: &[u8], to: &[u8]| {
-            let sum = checksum(&[from, to, &[0, PROTOCOL], &len, &udp, payload]);
-            put(&mut udp, 6, &sum.to_be_bytes());
+            let sum = match payload {
+                Some([a, b]) => checksum(&[from, to, &[0, PROTOCOL], &len, &udp, a, b]),
+                None => !checksum(&[from, to, &[0, PROTOCOL], &len]),
+            };
+            put(&mut udp, CHECKSUM_AT, &sum.to_be_bytes());
         };
         let mut headers = [0; HEADERS];
         let ip_len = match (from, to.ip()) {
@@ -258,7 +273,7 @@ impl<H: Receive> Socket<H> {
             _ => return None,
         };
         put(&mut headers, ip_len, &udp);
-        Some((headers, ip_len + UDP_HEADER))
+        Some((headers, ip_len))
     }
 }
 
