@@ -85,7 +85,7 @@ impl Node {
         if peek.protocol != PROTOCOL_TCP {
             return Seen::Address;
         }
-        match Packet::parse(header, skb.len()) {
+        match Packet::parse_after(&peek, header, skb.len()) {
             Ok(packet) => {
                 let service = if inbound {
                     &packet.destination

@@ -153,7 +153,8 @@ impl Services {
 
     /// The services in the order they were named.
     pub fn iter(&self) -> impl Iterator<Item = &Service> {
-        self.entries.iter().flatten()
+        // The first that is free ends them.
+        self.entries.iter().map_while(Option::as_ref)
     }
 
     /// Each service address once.

@@ -35,6 +35,9 @@ const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 /// Length of a timestamps option (RFC 7323, section 3.2).
 pub(in super::super) const TIMESTAMPS_LEN: usize = 10;
 
+/// The same, as it lies there.
+const ALIGNED_LEN: u8 = TIMESTAMPS_LEN as u8;
+
 /// Length of one SACK block.
 pub(in super::super) const SACK_BLOCK_LEN: usize = 8;
 
@@ -189,6 +192,16 @@ impl Options {
     /// Of two well-formed options of one kind the later counts.
     pub fn parse(bytes: &[u8], syn: bool) -> Self {
         let mut options = Self::default();
+        // Those of nearly every segment (Linux: `tcp_parse_aligned_timestamp`).
+        if let &[kind::NOP, kind::NOP, kind::TIMESTAMPS, ALIGNED_LEN, v0, v1, v2, v3, e0, e1, e2, e3] =
+            bytes
+        {
+            options.timestamps = Some(Timestamps {
+                tsval: u32::from_be_bytes([v0, v1, v2, v3]),
+                tsecr: u32::from_be_bytes([e0, e1, e2, e3]),
+            });
+            return options;
+        }
         let mut walk = Walk::default();
         while let Some(found) = walk.next(bytes) {
             match (found.kind, found.body(bytes)) {

@@ -238,7 +238,16 @@ impl Packet {
     /// See [`Malformed`]. Odd options are not an error; they are passed over as Linux does.
     pub fn parse(header: &[u8], len: usize) -> Result<Self, Malformed> {
         let header = header.get(..len).unwrap_or(header);
-        let ip = Peek::parse(header)?;
+        Self::parse_after(&Peek::parse(header)?, header, len)
+    }
+
+    /// The same for a packet whose IP headers were read already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packet::parse`].
+    pub fn parse_after(ip: &Peek, header: &[u8], len: usize) -> Result<Self, Malformed> {
+        let header = header.get(..len).unwrap_or(header);
         if ip.fragment {
             return Err(Malformed::Fragment);
         }
