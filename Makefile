@@ -23,7 +23,7 @@ check:
 	@scripts/check.sh
 
 test:
-	@scripts/test.sh host netns vm debug plants
+	@scripts/test.sh host+debug,plants netns vm
 
 test-host test-netns test-vm test-kernels test-plants test-suites: test-%:
 	@scripts/test.sh $*
@@ -37,7 +37,7 @@ soak:
 	@scripts/soak.sh
 
 test-debug:
-	@TESTS="$${TESTS:-all}" scripts/test.sh debug plants
+	@TESTS="$${TESTS:-all}" scripts/test.sh debug,plants
 
 bench:
 	@scripts/bench.sh

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs groups of tests and adds up their results:   test.sh GROUP...
+# Runs groups of tests and adds up their results:   test.sh LANE[+LANE]...
+# A lane is a group, or several one after the other: GROUP[,GROUP]... Lanes that + joins run at the same time.
 # The last line is "N passed, N failed, N skipped", after a line for each failure; fails if any failed or a group could not run.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -9,10 +10,21 @@ cd "$STTCP_TOP"
 mkdir -p build/results
 passed=0 failed=0 skipped=0 failures=()
 
-for group; do
-    log=build/results/$group.log
-    status=0
-    "scripts/run-$group.sh" 2>&1 | tee "$log" || status=$?
+# run_lane LANE: its groups' output is in build/results/GROUP.log, their exit status in GROUP.status.
+run_lane() {
+    local groups group status
+    IFS=, read -ra groups <<<"$1"
+    for group in "${groups[@]}"; do
+        status=0
+        "scripts/run-$group.sh" 2>&1 | tee "build/results/$group.log" || status=$?
+        echo "$status" >"build/results/$group.status"
+    done
+}
+
+# judge GROUP
+judge() {
+    local group=$1 log=build/results/$1.log status counts good bad skip
+    status=$(<"build/results/$group.status")
     if [[ $group == host ]]; then counts=$(tally_cargo "$log"); else counts=$(tally_ktap "$log"); fi
     mapfile -t counts <<<"$counts"
     read -r good bad skip <<<"${counts[0]}"
@@ -27,6 +39,25 @@ for group; do
     fi
     say "$group: $good passed, $bad failed, $skip skipped"
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + skip))
+}
+
+for word; do
+    IFS=+ read -ra lanes <<<"$word"
+    others=()
+    for lane in "${lanes[@]:1}"; do
+        say "beside ${lanes[0]}: ${lane//,/, }"
+        # Said when it is over, so that the two do not speak at once.
+        run_lane "$lane" >"build/results/${lane%%,*}.lane" &
+        others+=("$!:${lane%%,*}")
+    done
+    run_lane "${lanes[0]}"
+    for other in "${others[@]}"; do
+        wait "${other%%:*}"
+        cat "build/results/${other#*:}.lane"
+    done
+    for group in ${word//[+,]/ }; do
+        judge "$group"
+    done
 done
 [[ ${#failures[@]} -eq 0 ]] || printf '# failed: %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed, $skipped skipped"
