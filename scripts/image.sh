@@ -1,6 +1,7 @@
 #!/bin/bash
 # Makes the guests' initramfs: a small Debian 13 tree, the modules that tests need, and our init. Prints its path.
 #   image.sh [ARCHIVE...]   with these archives (cpio, compressed by zstd) unpacked over the tree
+#   image.sh base           the tree and no init: what archives go over
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -99,6 +100,10 @@ kernel=$("$STTCP_TOP/scripts/kernel.sh")
 init=$STTCP_TOP/tests/guest/init
 base=$(artefact guestbase "$(key "$(declare -f extract copy_modules trim configure)" "${packages[*]}" "${modules[*]}" "$kernel")" \
     extract "$kernel")
+if [[ ${1-} == base ]]; then
+    printf '%s\n' "$base/base.cpio.zst"
+    exit
+fi
 # By their names: archives are artefacts themselves.
 image=$(artefact image "$(key "$(declare -f append)" "$init" "$base" "$*")" append "$init" "$base/base.cpio.zst" "$@")
 printf '%s\n' "$image/initrd"

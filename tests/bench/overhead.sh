@@ -1,87 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What protection costs while nothing fails, in instructions: for a guest with one CPU under -icount, whose nanoseconds are instructions. Prints a line of
-# JSON for each mode and load. Topology: see ../netns/lib.sh; frames as on a cable (TSO ends at the switch), merged by GRO on arrival.
-#
-# Each host's device has a NAPI thread of its own, so that a host's share is what its server and that thread have run.
+# What protection costs while nothing fails, in instructions. Prints a line of JSON for each mode and load.
 
-. "$(dirname "$0")/../netns/lib.sh"
-cp "$TRAFFIC" "$WORK/traffic" && TRAFFIC=$WORK/traffic
-
-# clock: instructions of all tasks since the start. share HOST: of its server's and its device's.
-clock() { awk '/^cpu0 / { print $8 }' /proc/schedstat; }
-share() {
-    local tasks=(/proc/"${server[$1]}"/task/* "/proc/${napi[$1]}")
-    cat "${tasks[@]/%//schedstat}" 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'
-}
-
-declare -A napi
-# wire HOST: its device as a network card.
-wire() {
-    local known
-    known=$(pgrep -x 'napi/eth0-.*')
-    ip netns exec switch ethtool -K "to-$1" tso off 2>/dev/null
-    ip netns exec "$1" ethtool -K eth0 gro on
-    ip netns exec "$1" sh -c 'echo 1 >/sys/class/net/eth0/threaded'
-    napi[$1]=$(pgrep -x 'napi/eth0-.*' | grep -vxF "$known")
-}
-start() { # HOST
-    serve "$1"
-    wait_until 10 listening "$1"
-}
-# to_primary: the client sends to the primary alone, as without the module.
-to_primary() {
-    local link
-    link=$(ip -n primary -o link show eth0 | sed -E 's/.*ether ([0-9a-f:]*).*/\1/')
-    ip -n client neigh replace "$VIP4" lladdr "$link" dev eth0 nud permanent
-}
-
-# up MODE
-up() {
-    local host role=''
-    topology_up
-    for host in client primary backup; do wire $host; done
-    start primary
-    server[backup]=$$
-    case $1 in
-    plain | off) to_primary ;;
-    alone) ip -n switch link set to-backup down ;;
-    *) start backup ;;
-    esac
-    [ "$1" = plain ] || module_load
-    case $1 in
-    plain | off) return ;;
-    esac
-    configure primary 1 2 && configure backup 2 1
-    for host in primary backup; do
-        # Time jumps ahead whenever the guest waits for its disk.
-        set_control $host heartbeat_interval_ms 500
-        set_control $host ack_policy "${1%%-*}"
-        [[ $1 == *-digest ]] || set_control $host divergence ignore
-    done
-    set_control primary role primary
-    [ "$1" = alone ] || set_control backup role backup
-    [ "$1" = alone ] && role=solo || role=protected
-    wait_until 10 has_state primary $role
-}
-
-# run LOAD AMOUNT
-run() {
-    local to
-    to=$(target 4)
-    case $1 in
-    echo) set -- client echo --size 64 --count "$2" ;;
-    download) set -- client get --bytes "$2M" --size "$2M" ;;
-    upload) set -- client put --bytes "$2M" --size "$2M" ;;
-    connection) set -- client churn --count "$2" --size 1K ;;
-    esac
-    client "$TRAFFIC" "$@" --to "$to" --timeout 60 >"$WORK/result" 2>&1 || {
-        sed 's/^/# /' "$WORK/result"
-        return 1
-    }
-}
-spent() { echo "$(clock) $(share primary) $(share backup)"; }
+. "$(dirname "$0")/lib.sh"
 
 # measure LOAD AMOUNT: what one costs, from two amounts, so that all that is there once cancels out.
 measure() {
@@ -101,12 +23,11 @@ measure() {
 }
 
 ktap_begin
-declare -A amount=([echo]="${ECHOES:-1000}" [download]="${MEGABYTES:-8}" [upload]="${MEGABYTES:-8}" [connection]="${CONNECTIONS:-200}")
 for mode in ${MODES:-plain off alone gated eager gated-digest}; do
     status=0
     up "$mode" || status=1
     for load in echo download upload connection; do
-        if cost=$(measure $load "${amount[$load]}"); then
+        if cost=$(measure $load "$(amount $load)"); then
             read -r total primary backup <<<"$cost"
             echo "# {\"bench\":\"overhead\",\"mode\":\"$mode\",\"load\":\"$load\",\"instructions\":$total,\"primary\":$primary,\"backup\":$backup}"
         else
@@ -114,8 +35,7 @@ for mode in ${MODES:-plain off alone gated eager gated-digest}; do
             echo "# $cost"
         fi
     done
-    topology_down
-    rmmod sttcp 2>/dev/null
+    down
     result $status "$mode is measured"
 done
 ktap_end
