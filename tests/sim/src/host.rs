@@ -160,6 +160,8 @@ pub struct Host {
     pub table: Vec<Entry>,
     pub engine: Node,
     pub speaks: bool,
+    /// How long the other host had been silent when this one took over.
+    pub silence: Duration,
     pub peer: Peer,
     pub stack: Stack,
     pub out: Vec<Out>,
@@ -258,6 +260,7 @@ impl Host {
             table: vec![],
             engine,
             speaks: role == Role::Primary,
+            silence: Duration::ZERO,
             peer: Peer::Absent,
             stack,
             out: vec![],
@@ -996,6 +999,7 @@ impl Host {
 
     fn take_over(&mut self, silence: Duration) {
         self.speaks = true;
+        self.silence = silence;
         self.peer = Peer::Absent;
         for facts in self.facts.values_mut() {
             facts.moved_at = self.now;

@@ -33,7 +33,7 @@ const PATIENCE: u64 = 60_000_000;
 /// So long after the last stream's end no connection may be in a table: TIME-WAIT, timeouts of sockets that nobody answers, and a SYN that came late.
 const TAIL: u64 = 65_000_000;
 
-/// The same for one that cannot go on: the engine's patience, and losses.
+/// The same for one that cannot go on: the engine's patience, but for the silence before the takeover, and losses.
 const HOLE_PATIENCE: u64 = 6_000_000;
 
 /// So long at least a client may take to repeat what a host lacks that has taken over.
@@ -688,16 +688,17 @@ impl World {
         let met_both = self.switched && !known && self.schedule.talks[at].start < self.moved;
         let port = FIRST_PORT + at as u16;
         let failed = self.hosts[0].failures.get(&port);
-        // Or the other was lost meanwhile, or too slow to be told from one that fails as well, or has failed where the client cannot tell.
+        // Or the other was lost or left behind meanwhile, or too slow to be told from one that fails as well, or has failed where the client cannot tell.
         let unclear = [
             Counter::FarewellsSaid,
             Counter::UnprotectedServerEnded,
             Counter::UnprotectedServerHung,
             Counter::UnprotectedBackupLost,
+            Counter::UnprotectedStalled,
         ];
-        // Where the node stays, a connection whose shadow was left behind has nobody else; and one that moved has nobody when the two lose each other.
+        // A connection that moved has nobody when the two lose each other.
         let stays = match self.schedule.terms.watch.scope {
-            Scope::Connection => &[Counter::UnprotectedStalled, Counter::MovedReset][..],
+            Scope::Connection => &[Counter::MovedReset][..],
             Scope::Node => &[],
         };
         let unclear = unclear
@@ -737,13 +738,15 @@ impl World {
             let waited = self
                 .now
                 .saturating_sub(self.last_fault.max(self.progress.1));
+            let silence = self.hosts.iter().map(|host| host.silence.as_micros() as u64);
+            let silence = silence.max().unwrap_or(0);
             for at in 0..self.excuses.len() {
                 let open = self.client.programs[at]
                     .as_ref()
                     .is_some_and(|program| program.end.is_none());
                 let patience = match self.excuse(at) {
                     None => PATIENCE,
-                    Some(Excuse::Hole) => HOLE_PATIENCE,
+                    Some(Excuse::Hole) => HOLE_PATIENCE + silence,
                     Some(_) => u64::MAX,
                 };
                 if open && waited > patience {
