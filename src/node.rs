@@ -14,7 +14,7 @@ use crate::engine::primary::{self, Policy, Terms};
 use crate::engine::program::{Failure, Scope, Watch};
 use crate::engine::seq::SeqNumber;
 use crate::engine::side::{Actions, Side};
-use crate::engine::time::{earliest, Instant};
+use crate::engine::time::Instant;
 use crate::engine::wire::{Endpoint, Flags, Flow, Segment};
 use crate::goodbye::LastWord;
 use crate::peer::{Keys, Outbox};
@@ -29,7 +29,7 @@ use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
 use crate::sys::work::{Context, Run, Work};
 use crate::sys::{announce, clock, netdev, route, socket};
-use crate::table::{Entry, Table};
+use crate::table::{Entry, Table, SLICES};
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
@@ -37,18 +37,19 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use kernel::sync::Arc;
 
-/// How often every connection is compared with the kernel's sockets.
+/// How often every connection is compared with the kernel's sockets, a slice of the table at a time, so that no softirq lasts long.
 const SWEEP: Duration = Duration::from_secs(1);
+const SLICE: Duration = Duration::from_nanos(SWEEP.as_nanos() as u64 / SLICES as u64);
 
 /// The shortest time between two looks at the table.
 const TICK: Duration = Duration::from_millis(5);
 
 /// Every so many sweeps the way to a client is warmed again.
-const WARM_EVERY: u64 = 8;
+const WARM_EVERY: u32 = 8;
 
-/// For so many sweeps after the link has come up every way is warmed: as long as an address of the link is tentative no neighbour is asked for in
+/// For so many slices after the link has come up every way is warmed: as long as an address of the link is tentative no neighbour is asked for in
 /// IPv6 (RFC 4862, section 5.4; Linux: `ndisc_send_ns`), and a neighbour that was not found then is given up.
-const RELINKED: u32 = 6;
+const RELINKED: u32 = 6 * SLICES;
 
 /// What may happen on each connection is in the log no more than once in this time; a counter has them all.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -142,14 +143,16 @@ pub(crate) struct Node {
     unaware_until: Atomic<u64>,
     stopping: Atomic<bool>,
     tap: Atomic<u32>,
-    /// Whether the link to the clients is up; and for how many sweeps more it counts as just come up.
+    /// Whether the link to the clients is up; and for how many slices more it counts as just come up.
     linked: Atomic<bool>,
     relinked: Atomic<u32>,
     /// When a packet to the service came in last, in ns.
     clients_at: Atomic<u64>,
     #[pin]
     pub(crate) last_word: BhLock<LastWord>,
-    next_sweep: Atomic<u64>,
+    /// When the next slice is compared, in ns, and how many have been.
+    next_slice: Atomic<u64>,
+    slices: Atomic<u32>,
     says_diverged: Seldom,
     says_moves: Seldom,
     #[pin]
@@ -271,7 +274,8 @@ impl Node {
                 relinked: Atomic::new(0),
                 clients_at: Atomic::new(0),
                 last_word <- new_bh_lock!(last_word, "sttcp_last_word"),
-                next_sweep: Atomic::new(0),
+                next_slice: Atomic::new(0),
+                slices: Atomic::new(0),
                 says_diverged: Seldom::new(),
                 says_moves: Seldom::new(),
                 heartbeat <- Timer::new(),
@@ -318,7 +322,7 @@ impl Node {
     /// Starts the timers, once they are registered.
     pub(crate) fn start(&self) {
         self.heartbeat.arm(now().as_nanos());
-        self.housekeeping.arm(now().after(SWEEP).as_nanos());
+        self.housekeeping.arm(now().after(SLICE).as_nanos());
     }
 
     /// Whether this node speaks for the service. Any context.
@@ -593,9 +597,7 @@ impl Node {
         if actions.remove {
             return false;
         }
-        if let Some(at) = entry.side.poll_at() {
-            self.wake_at(at);
-        }
+        self.attend(entry);
         !actions.check_socket || {
             let socket = self.socket(&entry.flow, entry.ifindex);
             let actions = entry.side.on_socket(socket, now());
@@ -627,10 +629,12 @@ impl Node {
         let _ = announce::warm(self.net, from.ip(), to.ip());
     }
 
-    /// Asks for a look at the table at `at`, a tick later at the earliest. Any context.
-    pub(crate) fn wake_at(&self, at: Instant) {
-        self.housekeeping
-            .arm_before(at.max(now().after(TICK)).as_nanos());
+    /// Has a connection called when it wants to be, a tick later at the earliest. Any context, bucket locked.
+    pub(crate) fn attend(&self, entry: &Entry) {
+        if let Some(at) = self.table.attend(entry) {
+            self.housekeeping
+                .arm_before(at.max(now().after(TICK)).as_nanos());
+        }
     }
 
     /// Asks for the outbox to be sent when this round of packets is through. Any context.
@@ -649,6 +653,7 @@ impl Node {
         match event {
             Event::Joined => {
                 self.table.rekey(seed);
+                self.housekeeping.arm_before(now().after(TICK).as_nanos());
                 pr_info!("peer {peer} joined: {}, epoch {epoch}\n", state.name());
                 self.end_session(known);
             }
@@ -793,10 +798,10 @@ impl Node {
         }
     }
 
-    /// `number` counts the sweeps. With its link a host loses its neighbours: those of the shadows are asked for when it is `relinked`.
-    fn sweep_entry(&self, entry: &mut Entry, now: Instant, number: u64, relinked: bool) -> bool {
+    /// `number` counts the visits. With its link a host loses its neighbours: those of the shadows are asked for when it is `relinked`.
+    fn sweep_entry(&self, entry: &mut Entry, now: Instant, number: u32, relinked: bool) -> bool {
         if let (Side::Shadow(shadow), false) = (&entry.side, self.speaks()) {
-            if relinked || (shadow.id().0 ^ number) % WARM_EVERY == 0 {
+            if relinked || (shadow.id().0 as u32 ^ number) % WARM_EVERY == 0 {
                 self.warm(&entry.flow);
             }
         }
@@ -807,19 +812,24 @@ impl Node {
         self.carry_out(entry, actions)
     }
 
+    /// Looks after the next slice of the table. Softirq.
+    fn sweep_slice(&self, now: Instant, heard: Option<Instant>) {
+        let slice = self.slices.fetch_add(1, Relaxed);
+        let relinks = self.relinked.load(Relaxed);
+        if relinks > 0 {
+            self.relinked.store(relinks.saturating_sub(1), Relaxed);
+        }
+        self.table.visit_slice(slice, |entry| {
+            self.poll_entry(entry, now, heard)
+                && self.sweep_entry(entry, now, slice / SLICES, relinks > 0)
+        });
+    }
+
     /// The peer was last heard at `heard`.
-    fn poll_entry(
-        &self,
-        entry: &mut Entry,
-        now: Instant,
-        heard: Option<Instant>,
-        next: &mut Option<Instant>,
-    ) -> bool {
+    fn poll_entry(&self, entry: &mut Entry, now: Instant, heard: Option<Instant>) -> bool {
         let stall = Duration::from_millis(u64::from(self.stall_ms.load(Relaxed)));
         let due = entry.side.poll(now, stall, heard);
-        let keep = due.is_none_or(|actions| self.carry_out(entry, actions));
-        *next = earliest(*next, entry.side.poll_at());
-        keep
+        due.is_none_or(|actions| self.carry_out(entry, actions))
     }
 
     /// Adds a record for the peer. Any context.
@@ -872,27 +882,20 @@ impl Fire<HOUSEKEEPING> for Node {
         &self.housekeeping
     }
 
-    /// Calls the connections whose time has come, and once in a while compares all with the kernel's sockets. Softirq.
+    /// Calls the connections whose time has come, and compares a slice of all with the kernel's sockets. Softirq.
     fn fire(&self) -> Option<u64> {
         let now = now();
-        let sweep = now.as_nanos() >= self.next_sweep.load(Relaxed);
-        if sweep {
-            self.next_sweep.store(now.after(SWEEP).as_nanos(), Relaxed);
-        }
-        let next_sweep = self.next_sweep.load(Relaxed);
-        let number = next_sweep / SWEEP.as_nanos() as u64;
         let heard = self.engine.lock().last_heard();
-        let relinks = self.relinked.load(Relaxed);
-        let relinked = sweep && relinks > 0;
-        if relinked {
-            self.relinked.store(relinks.saturating_sub(1), Relaxed);
+        let due = self
+            .table
+            .visit_due(now, |entry| self.poll_entry(entry, now, heard));
+        if now.as_nanos() >= self.next_slice.load(Relaxed) {
+            self.next_slice.store(now.after(SLICE).as_nanos(), Relaxed);
+            self.sweep_slice(now, heard);
         }
-        let mut next = Some(Instant::from_nanos(next_sweep));
-        self.table.retain(|entry| {
-            self.poll_entry(entry, now, heard, &mut next)
-                && (!sweep || self.sweep_entry(entry, now, number, relinked))
-        });
-        next.map(|at| at.max(now.after(TICK)).as_nanos())
+        let next = self.next_slice.load(Relaxed);
+        let next = due.map_or(next, |due| due.as_nanos().min(next));
+        Some(next.max(now.after(TICK).as_nanos()))
     }
 }
 

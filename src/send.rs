@@ -85,6 +85,7 @@ impl Node {
                 if entry.side.speaks() && !self.may_speak_on(&entry.side) {
                     // It may have been succeeded, or has just stepped down, and has not come to this connection yet.
                     entry.side.on_muted(&packet.segment, now);
+                    self.attend(entry);
                     return self.mute(skb, Counter::OutputIsolated);
                 }
                 let (verdict, keep) = self.send_known(skb, entry, packet, now);

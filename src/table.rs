@@ -4,9 +4,13 @@
 //!
 //! A hash table of fixed size with a lock for each bucket, so that no packet waits for one of another connection. The hash is keyed with a
 //! random number, and a backup takes over its primary's: a connection's name carries its hash, and finds it on either host.
+//!
+//! Each bucket knows when the first of its connections wants to be called, and each group of buckets when the first of those does. So whoever calls them looks at
+//! the groups, and at the buckets of those that are due: how many connections wait for nothing is of no matter.
 
 use crate::engine::primary::ConnectionId;
 use crate::engine::side::Side;
+use crate::engine::time::Instant;
 use crate::engine::wire::Flow;
 use crate::retention::Retained;
 use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
@@ -19,11 +23,22 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
 
 /// How many buckets a table has; a power of two.
-pub(crate) const BUCKETS: usize = 4096;
+pub(crate) const BUCKETS: usize = 16384;
+
+/// How many groups they form, and the buckets in each.
+const GROUPS: usize = 128;
+const GROUP: usize = BUCKETS / GROUPS;
+
+/// In how many slices the table is visited, when all connections are visited one after the other.
+pub(crate) const SLICES: u32 = 32;
+const SLICE: usize = BUCKETS / SLICES as usize;
+
+/// No connection wants to be called.
+const NEVER: u64 = u64::MAX;
 
 /// How many half-open or pending connections a bucket keeps. So a flood of SYNs, or of segments that belong nowhere, costs
 /// bounded memory and pushes out its own kind.
-pub(crate) const MAX_EMBRYONIC: usize = 4;
+pub(crate) const MAX_EMBRYONIC: usize = 2;
 
 /// One connection.
 pub(crate) struct Entry {
@@ -35,12 +50,16 @@ pub(crate) struct Entry {
     pub(crate) retained: Retained,
     /// The device that the client's packets come from.
     pub(crate) ifindex: u32,
+    /// The number of its bucket.
+    place: u32,
     next: Option<KBox<Entry>>,
 }
 
 /// The connections whose hashes end alike.
 pub(crate) struct Bucket {
     head: Option<KBox<Entry>>,
+    /// Its number.
+    place: u32,
 }
 
 impl Bucket {
@@ -87,15 +106,21 @@ impl Bucket {
                 queue: SkbQueue::new(),
                 retained: Retained::new(),
                 ifindex,
+                place: self.place,
                 next: None,
             },
             GFP_ATOMIC,
         );
-        let mut entry = entry.ok()?;
+        let entry = entry.ok()?;
         let evicted = entry.side.is_embryonic() && self.evict();
+        self.push(entry);
+        self.head.as_deref_mut().map(|entry| (entry, evicted))
+    }
+
+    fn push(&mut self, mut entry: KBox<Entry>) {
+        entry.place = self.place;
         entry.next = self.head.take();
         self.head = Some(entry);
-        self.head.as_deref_mut().map(|entry| (entry, evicted))
     }
 
     /// Removes the oldest embryonic connection if there are too many.
@@ -147,6 +172,8 @@ struct Slot {
     bucket: BhLock<Bucket>,
     /// 1 if there is a connection in it: whoever visits the whole table passes by the empty ones, which are most.
     occupied: Atomic<u32>,
+    /// When the first of its connections wants to be called, in ns; it may have changed its mind. Written under the lock.
+    due: Atomic<u64>,
 }
 
 /// The evidence that a bucket is locked.
@@ -194,6 +221,32 @@ impl Slot {
             occupied: &self.occupied,
         }
     }
+
+    /// Visits its connections, and finds out when the first of them wants to be called next.
+    fn visit(&self, mut keep: impl FnMut(&mut Entry) -> bool) {
+        let mut bucket = self.lock();
+        let mut due = NEVER;
+        bucket.retain(|entry| {
+            let keep = keep(entry);
+            if let (true, Some(at)) = (keep, entry.side.poll_at()) {
+                due = due.min(at.as_nanos());
+            }
+            keep
+        });
+        self.due.store(due, Relaxed);
+    }
+}
+
+/// Makes a time no later than `at`; whether it was later.
+fn lower(time: &Atomic<u64>, at: u64) -> bool {
+    let mut before = time.load(Relaxed);
+    while at < before {
+        match time.cmpxchg(before, at, Full) {
+            Ok(_) => return true,
+            Err(found) => before = found,
+        }
+    }
+    false
 }
 
 /// The table.
@@ -201,6 +254,8 @@ impl Slot {
 pub(crate) struct Table {
     #[pin]
     slots: [Slot; BUCKETS],
+    /// When the first bucket of each group is due, in ns.
+    groups: [Atomic<u64>; GROUPS],
     seed: Atomic<u32>,
     serial: Atomic<u32>,
 }
@@ -212,10 +267,12 @@ impl Table {
         fail::at(Site::Table)?;
         KVBox::pin_init(
             pin_init!(Self {
-                slots <- pin_init::pin_init_array_from_fn(|_| pin_init!(Slot {
-                    bucket <- new_bh_lock!(Bucket { head: None }, "sttcp_bucket"),
+                slots <- pin_init::pin_init_array_from_fn(|at| pin_init!(Slot {
+                    bucket <- new_bh_lock!(Bucket { head: None, place: at as u32 }, "sttcp_bucket"),
                     occupied: Atomic::new(0),
+                    due: Atomic::new(NEVER),
                 })),
+                groups: [const { Atomic::new(NEVER) }; GROUPS],
                 seed: Atomic::new(seed),
                 serial: Atomic::new(serial),
             }),
@@ -265,9 +322,69 @@ impl Table {
             while let Some(mut entry) = moved {
                 moved = entry.next.take();
                 if let Some(mut bucket) = self.lock(&entry.flow) {
-                    entry.next = bucket.head.take();
-                    bucket.head = Some(entry);
+                    let at = entry.side.poll_at();
+                    bucket.push(entry);
+                    if let Some(at) = at {
+                        let _ = self.remind(bucket.place, at);
+                    }
                 }
+            }
+        }
+    }
+
+    /// Notes that a connection in the bucket of this number, which is locked, wants to be called at `at`. Whether nobody was to look at its group by then:
+    /// the caller sees to that. Any context.
+    fn remind(&self, place: u32, at: Instant) -> bool {
+        let (place, at) = (place as usize, at.as_nanos());
+        let Some((slot, group)) = self.slots.get(place).zip(self.groups.get(place / GROUP)) else {
+            return false;
+        };
+        if slot.due.load(Relaxed) <= at {
+            return false;
+        }
+        slot.due.store(at, Relaxed);
+        lower(group, at)
+    }
+
+    /// The same for a connection, if it wants to be called; when, if it is for the caller to see to that.
+    pub(crate) fn attend(&self, entry: &Entry) -> Option<Instant> {
+        let at = entry.side.poll_at()?;
+        self.remind(entry.place, at).then_some(at)
+    }
+
+    /// Visits the connections of each bucket that is due, and drops those for which `keep` says no. When the next one is due, if ever. One caller at a time.
+    /// Softirq.
+    pub(crate) fn visit_due(
+        &self,
+        now: Instant,
+        mut keep: impl FnMut(&mut Entry) -> bool,
+    ) -> Option<Instant> {
+        let now = now.as_nanos();
+        let mut next = NEVER;
+        for (group, slots) in self.groups.iter().zip(self.slots.chunks(GROUP)) {
+            if group.load(Relaxed) <= now {
+                // Whoever reminds from here on finds it so, or is found below.
+                group.xchg(NEVER, Full);
+                let mut earliest = NEVER;
+                for slot in slots {
+                    if slot.due.load(Relaxed) <= now {
+                        slot.visit(&mut keep);
+                    }
+                    earliest = earliest.min(slot.due.load(Relaxed));
+                }
+                lower(group, earliest);
+            }
+            next = next.min(group.load(Relaxed));
+        }
+        (next != NEVER).then(|| Instant::from_nanos(next))
+    }
+
+    /// Visits the connections of a slice of the table, and drops those for which `keep` says no. Softirq.
+    pub(crate) fn visit_slice(&self, slice: u32, mut keep: impl FnMut(&mut Entry) -> bool) {
+        let slice = (slice % SLICES) as usize;
+        for slot in self.slots.chunks(SLICE).nth(slice).unwrap_or(&[]) {
+            if slot.occupied.load(Acquire) != 0 {
+                slot.lock().retain(&mut keep);
             }
         }
     }
