@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs tests/netns/*.sh one after the other in one guest and prints their KTAP.   run-netns.sh [NAME...]
-# NAME (or TESTS="NAME ...") picks tests/netns/NAME.sh. The kernel's log stays in build/results/netns.dmesg,
-# that of the test `memory` beside others in netns-memory.dmesg.
+# NAME (or TESTS="NAME ...") picks tests/netns/NAME.sh; without, all but `memory`, see run-memory.sh. The kernel's log stays in build/results/netns.dmesg,
+# that of `memory` in netns-memory.dmesg.
 # STTCP_FLAVOUR and PLANT are as of module.sh, and name the log too: netns-debug.dmesg, netns-debug-leak.dmesg.
 # SLOW=N multiplies every interval and every patience of the tests, for kernels that are slow.
 # GROUP=suites runs tests/suites/*.sh instead, for run-suites.sh.
@@ -12,17 +12,18 @@ cd "$STTCP_TOP"
 GROUP=${GROUP:-netns}
 names=$(pick "tests/$GROUP" "$@")
 flavour=${STTCP_FLAVOUR:+-$STTCP_FLAVOUR}${PLANT:+-$PLANT}
+log=$GROUP$flavour
 # The test of memory has a guest to itself: its kernel notes down who asks for small memory, so that what the module leaves behind has a
 # name. That slows it. The debug kernel has kmemleak for that.
 if [[ -z $flavour ]] && grep -qx memory <<<"$names"; then
-    if [[ $names != memory ]]; then
-        status=0
-        scripts/run-netns.sh memory || status=1
-        [[ ! -e build/results/netns.dmesg ]] || mv build/results/netns.dmesg build/results/netns-memory.dmesg
-        TESTS=$(grep -vx memory <<<"$names" | paste -sd ' ') scripts/run-netns.sh || status=1
-        exit "$status"
+    if [[ $names == memory ]]; then
+        STTCP_APPEND="${STTCP_APPEND-} slab_debug=U,kmalloc-*"
+        log=netns-memory
+    elif [[ -z $*${TESTS-} ]]; then
+        names=$(grep -vx memory <<<"$names")
+    else
+        die "the test memory has a guest to itself: TESTS=memory"
     fi
-    STTCP_APPEND="${STTCP_APPEND-} slab_debug=U,kmalloc-*"
 fi
 scripts/module.sh
 scripts/traffic.sh
@@ -38,9 +39,9 @@ if grep -qx memory <<<"$names"; then
 fi
 printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
-for name in GROUP ONLY LIMIT SWITCHOVERS TAKEOVERS TAP_LOSS ACK_POLICY BYTES MEASURE SEED INTERVAL ROUNDS FORGED LOADS HOSTILE PAUSE ENDS STRESS MODES ECHOES MEGABYTES CONNECTIONS SLOW STTCP_TEST_LIMIT; do
+for name in GROUP ONLY LIMIT SWITCHOVERS TAKEOVERS TAP_LOSS ACK_POLICY BYTES MEASURE SEED INTERVAL ROUNDS FORGED LOADS HOSTILE PAUSE ENDS STRESS MODES COUNTS ECHOES MEGABYTES CONNECTIONS SLOW STTCP_TEST_LIMIT; do
     [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
 done >"$share/env"
 say "booting a guest for: ${names//$'\n'/ } ..."
-scripts/guest.sh -m "${STTCP_MEMORY:-3072}" -c "${STTCP_CPUS:-2}" -t "${STTCP_TIMEOUT:-3600}" -l "build/results/$GROUP$flavour.dmesg" \
+scripts/guest.sh -m "${STTCP_MEMORY:-3072}" -c "${STTCP_CPUS:-2}" -t "${STTCP_TIMEOUT:-3600}" -l "build/results/$log.dmesg" \
     -a "${STTCP_APPEND-}" "$share" netns-job

@@ -83,6 +83,23 @@ run() {
 }
 spent() { echo "$(clock) $(share primary) $(share backup)"; }
 
+# measure LOAD AMOUNT: what one costs, from two amounts, so that all that is there once cancels out.
+measure() {
+    local load=$1 few=$2 many=$((3 * $2)) points=()
+    run "$load" "$few" || return 1
+    points+=("$(spent)")
+    run "$load" "$few" || return 1
+    points+=("$(spent)")
+    run "$load" "$many" || return 1
+    points+=("$(spent)")
+    awk -v few="$few" -v a="${points[0]}" -v b="${points[1]}" -v c="${points[2]}" '
+        BEGIN {
+            split(a, at); split(b, bt); split(c, ct)
+            for (i = 1; i <= 3; i++) cost[i] = ((ct[i] - bt[i]) - (bt[i] - at[i])) / (2 * few)
+            printf "%.0f %.0f %.0f\n", cost[1], cost[2], cost[3]
+        }'
+}
+
 # amount LOAD: how much of it is measured.
 amount() {
     case $1 in
