@@ -41,10 +41,5 @@ table >"$results/overhead.table"
 cat "$results/overhead.table"
 if [[ ${STTCP_RECORD-} == 1 ]]; then
     cp "$results/overhead.jsonl" docs/results/overhead.jsonl
-    {
-        sed '/^| for each/,$d' docs/results/overhead.md
-        cat "$results/overhead.table"
-        sed -n '/^| for each/,$p' docs/results/overhead.md | sed '/^|/d'
-    } >"$results/overhead.md"
-    cp "$results/overhead.md" docs/results/overhead.md
+    put_table docs/results/overhead.md "$results/overhead.table"
 fi

@@ -31,7 +31,7 @@ pick() {
     read -ra tests <<<"${*:2}"
     [[ ${#tests[@]} -gt 0 ]] || read -ra tests <<<"${TESTS-}"
     if [[ ${#tests[@]} -eq 0 ]]; then
-        mapfile -t tests < <(find "$dir" -name '*.sh' ! -name lib.sh -printf '%f\n' | sed 's/\.sh$//' | sort)
+        mapfile -t tests < <(find "$dir" -name '*.sh' ! -name lib.sh ! -name sessions.sh -printf '%f\n' | sed 's/\.sh$//' | sort)
     fi
     for name in "${tests[@]}"; do
         [[ -f $dir/$name.sh ]] || die "no test $dir/$name.sh"
@@ -138,4 +138,17 @@ mirrors() {
         apt-get update -qq >&2 || die "apt-get update failed: check the network and apt's sources"
         apt-get indextargets --format "$format" 'Created-By: Packages' 'Origin: Debian'
     fi | sort -u
+}
+
+# put_table DOCUMENT TABLE: the table in Markdown takes the place of the document's that has the same first column.
+put_table() {
+    local new
+    new=$(mktemp)
+    awk -v table="$2" '
+        BEGIN { getline head <table; rest = head; while ((getline line <table) > 0) rest = rest "\n" line; split(head, title, " *\\| *") }
+        /^\|/ { split($0, cell, " *\\| *"); if (!inside && cell[2] == title[2]) { print rest; drop = 1 } inside = 1; if (drop) next }
+        !/^\|/ { inside = drop = 0 }
+        { print }' "$1" >"$new"
+    cat "$new" >"$1"
+    rm "$new"
 }

@@ -12,6 +12,7 @@ for STTCP_SUITE in ${KERNELS:-forky $STTCP_STABLE}; do
     kernel=$(scripts/kernel.sh)
     echo "# kernel $(<"$kernel/release"): $(sed -n 's/^CONFIG_\(RUSTC\|CC\)_VERSION_TEXT="\(.*\)"/\2/p' "$kernel/config" | paste -sd,)"
     rm -f build/results/netns{,-memory}.dmesg
+    [[ -n $*${TESTS-} ]] || scripts/run-memory.sh || status=1
     scripts/run-netns.sh "$@" || status=1
     for log in netns netns-memory; do
         [[ ! -e build/results/$log.dmesg ]] || mv "build/results/$log.dmesg" "build/results/$log-$STTCP_SUITE.dmesg"

@@ -18,11 +18,13 @@
 #   stop_guest NAME            SIGSTOP to its QEMU: the same for the others, and takes no CPU time from them; nothing but kill_guest may follow
 #   pause_guest NAME, resume_guest NAME   its CPUs stand still, its clock goes on
 #   freeze NAME, thaw NAME     both stand still
-#   unplug NAME, plug NAME     the guest's link goes down and up
+#   unplug NAME [LINK], plug NAME [LINK]   the guest's eth0, or ethLINK, goes down and up
 #   monitor NAME 'COMMAND'     for QEMU's monitor
 #   alive NAME
 #   share NAME                 prints the directory that the guest sees as /share
 #   scan NAME...               fails if a guest's kernel complained
+#
+# With CABLE=1 the two servers have a link of their own too, eth1: 10.1.0.1 and 10.1.0.2 on a second bridge.
 #
 # The script runs again by itself in namespaces of its own (network, mounts, processes): the bridge needs no name that is
 # free, and whatever kills the script kills every guest. With STTCP_RESULTS=DIR, the kernel logs stay there.
@@ -45,6 +47,10 @@ mount -t sysfs sys /sys
 ip link set lo up
 ip link add segment type bridge mcast_snooping 0 stp_state 0
 ip link set segment up
+if [[ -n ${CABLE-} ]]; then
+    ip link add cable type bridge mcast_snooping 0 stp_state 0
+    ip link set cable up
+fi
 
 segment_down() {
     local log
@@ -61,8 +67,15 @@ segment_down() {
 
 share() { printf '%s\n' "$SEGMENT/$1/share"; }
 
+# tap NAME BRIDGE
+tap() {
+    [[ ! -e /sys/class/net/$1 ]] || return 0
+    ip tuntap add "$1" mode tap
+    ip link set "$1" master "$2" up
+}
+
 start() {
-    local name=$1 dir=$SEGMENT/$1 number
+    local name=$1 dir=$SEGMENT/$1 number links=()
     shift
     case $name in
     primary) number=1 ;;
@@ -72,13 +85,16 @@ start() {
     esac
     mkdir -p "$dir/share"
     rm -f "$dir"/pid "$dir"/share/{ready,status}
-    if [[ ! -e /sys/class/net/tap-$name ]]; then
-        ip tuntap add "tap-$name" mode tap
-        ip link set "tap-$name" master segment up
-    fi
+    tap "tap-$name" segment
+    links=(-n "tap-$name,$(printf '52:54:00:00:00:%02x' "$number")")
     printf '%s\n' "ip address add 10.0.0.$number/24 dev eth0" "ip address add fd00::$number/64 dev eth0 nodad" \
         "ip link set eth0 up" >"$dir/share/start"
-    { boot "$dir" -h "$name" -n "tap-$name,$(printf '52:54:00:00:00:%02x' "$number")" "$@" | cat >"$dir/output"; } 2>"$dir/errors" &
+    if [[ -n ${CABLE-} && $name != client ]]; then
+        tap "cable-$name" cable
+        links+=(-n "cable-$name,$(printf '52:54:00:00:01:%02x' "$number")")
+        printf '%s\n' "ip address add 10.1.0.$number/24 dev eth1" "ip link set eth1 up" >>"$dir/share/start"
+    fi
+    { boot "$dir" -h "$name" "${links[@]}" "$@" | cat >"$dir/output"; } 2>"$dir/errors" &
     disown # a killed guest is no news
 }
 
@@ -129,8 +145,8 @@ on() {
 monitor() { printf '%s\n' "$2" >"$SEGMENT/$1/monitor.in"; }
 freeze() { monitor "$1" stop; }
 thaw() { monitor "$1" cont; }
-unplug() { monitor "$1" "set_link n0 off"; }
-plug() { monitor "$1" "set_link n0 on"; }
+unplug() { monitor "$1" "set_link n${2:-0} off"; }
+plug() { monitor "$1" "set_link n${2:-0} on"; }
 
 pause_guest() { kill -STOP "$(<"$SEGMENT/$1/pid")"; }
 resume_guest() { kill -CONT "$(<"$SEGMENT/$1/pid")"; }

@@ -15,47 +15,9 @@
 set -euo pipefail
 . "$(dirname "$0")/../../scripts/segment.sh"
 . "$STTCP_TOP/tests/vm/lib.sh"
+. "$STTCP_TOP/tests/vm/sessions.sh"
 ROUNDS=${ROUNDS:-1}
 APP_FAILURE=node
-
-# What is said of a failure and how it was found; the pauses.
-note() { printf '%s|%s|%s|%s\n' "$1" "$2" "$(pause redis)" "$(pause download)" >>"$WORK/figures"; }
-
-# begin_streams: a Redis session, and a download that is in the middle.
-begin_streams() {
-    local begin
-    talk redis redis --to "$VIP:6379" --think 5
-    talking redis || return 1
-    begin=$(delivered)
-    talk download client get --to "$VIP:7000" --bytes 24M --size 1M
-    wait_until 60 has_delivered $((begin + (8 << 20)))
-}
-# end_streams: both come to a good end.
-end_streams() {
-    local status=0
-    heard download || status=1
-    moved_on redis || status=1
-    hush redis
-    heard redis || status=1
-    [[ $status -eq 0 ]] || sed 's/^/# /' "$WORK"/*.json
-    return $status
-}
-
-# survives TEXT FOUND STATE COMMAND...: both go on when the command made the speaker fail, and the other has this state.
-survives() {
-    local text=$1 found=$2 state=$3 status=0
-    shift 3
-    say "$text ..."
-    begin_streams || status=1
-    "$@"
-    wait_until 20 has_state "$silent" "$state" || status=1
-    end_streams || status=1
-    scan client "$silent" || status=1
-    echo "# $(logged "$silent" 'taking over')"
-    note "$text" "$found"
-    result "$status" "$text: Redis session and download go on"
-    swap
-}
 
 # says_goodbye TEXT COMMAND...: the same; and the backup was told, so nobody waited as long as until the host is missed.
 says_goodbye() {
@@ -80,20 +42,6 @@ moves() {
     restart_servers "$silent"
 }
 
-# disturbs TEXT FOUND STATE COMMAND...: something on the silent side fails; the speaker goes on, and has this state.
-disturbs() {
-    local text=$1 found=$2 state=$3 status=0
-    shift 3
-    say "$text ..."
-    begin_streams || status=1
-    "$@"
-    wait_until 20 has_state "$speaker" "$state" || status=1
-    end_streams || status=1
-    scan client "$speaker" || status=1
-    note "$text" "$found"
-    result "$status" "$text: Redis session and download go on"
-}
-
 # switches_over TEXT: the speaker hands over by order.
 switches_over() {
     survives "$1" order protected on "$speaker" 'echo 1 >/proc/sys/net/sttcp/switchover'
@@ -109,20 +57,6 @@ power_off() { on "$speaker" 'echo o >/proc/sysrq-trigger; sleep 60' || true; }
 signal_servers() { on "$1" "pkill -$2 redis-server; pkill -$2 sttcp-traffic; true"; }
 restart_servers() {
     on -t 90 "$1" "pkill -KILL redis-server; pkill -KILL sttcp-traffic; until [[ -z \$(ss -Hltn src $VIP) ]]; do sleep 0.1; done; $SERVERS" && in_step
-}
-
-table() {
-    echo '| what fails | found by | times | Redis session, ms | download, ms |'
-    echo '| --- | --- | ---: | ---: | ---: |'
-    awk -F'|' '
-        function median(list,    value, count, at, to, held) {
-            count = split(list, value, " ")
-            for (at = 2; at <= count; at++) { held = value[at]; for (to = at - 1; to > 0 && value[to] + 0 > held + 0; to--) value[to + 1] = value[to]; value[to + 1] = held }
-            return sprintf("%.0f (%.0f to %.0f)", value[int((count + 1) / 2)], value[1], value[count])
-        }
-        !($1 in times) { order[++rows] = $1 }
-        { times[$1]++; found[$1] = $2; redis[$1] = redis[$1] " " $3; download[$1] = download[$1] " " $4 }
-        END { for (row = 1; row <= rows; row++) { it = order[row]; printf "| %s | %s | %d | %s | %s |\n", it, found[it], times[it], median(redis[it]), median(download[it]) } }' "$WORK/figures"
 }
 
 ktap_begin
@@ -162,14 +96,5 @@ for _ in $(seq "$ROUNDS"); do
     says_goodbye "module unload" unload
     serve_again "$silent" || bail "the host whose module was unloaded does not join again"
 done
-table >"$WORK/table"
-sed 's/^/# /' "$WORK/table"
-if [[ ${STTCP_RECORD-} == 1 ]]; then
-    {
-        sed '/^| what fails/,$d' "$STTCP_TOP/docs/results/failures.md"
-        cat "$WORK/table"
-        sed -n '/^| what fails/,$p' "$STTCP_TOP/docs/results/failures.md" | sed '/^|/d'
-    } >"$WORK/document"
-    cp "$WORK/document" "$STTCP_TOP/docs/results/failures.md"
-fi
+record "what fails"
 ktap_end

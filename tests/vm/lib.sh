@@ -37,8 +37,10 @@ SERVERS="
 
 # serve NAME ROLE: the service, and the node in this role.
 serve() {
-    local number=1 other=2
+    local number=1 other=2 here there
     [[ $1 == primary ]] || number=2 other=1
+    here=10.0.0.$number:7077 there=10.0.0.$other:7077
+    [[ -z ${CABLE-} ]] || here+=,10.1.0.$number:7077 there+=,10.1.0.$other:7077
     on -t 90 "$1" "
         set -e
         cp sttcp-traffic /tmp/
@@ -49,8 +51,8 @@ serve() {
         cd /proc/sys/net/sttcp
         echo ${APP_FAILURE:-off} >app_failure
         echo '$VIP:*' >service
-        echo 10.0.0.$number:7077 >local
-        echo 10.0.0.$other:7077 >peer
+        echo $here >local
+        echo $there >peer
         echo $KEY >key
         echo $INTERVAL >heartbeat_interval_ms
         echo $2 >role"
