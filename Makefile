@@ -23,9 +23,12 @@ check:
 	@scripts/check.sh
 
 test:
-	@scripts/test.sh host+debug,plants netns vm
+	@scripts/test.sh host+memory,debug,plants netns vm
 
-test-host test-netns test-vm test-kernels test-plants test-suites: test-%:
+test-netns:
+	@scripts/test.sh $(if $(TESTS),,memory )netns
+
+test-host test-vm test-kernels test-plants test-suites: test-%:
 	@scripts/test.sh $*
 
 # The shell counts in a variable of that name.

@@ -738,7 +738,10 @@ impl World {
             let waited = self
                 .now
                 .saturating_sub(self.last_fault.max(self.progress.1));
-            let silence = self.hosts.iter().map(|host| host.silence.as_micros() as u64);
+            let silence = self
+                .hosts
+                .iter()
+                .map(|host| host.silence.as_micros() as u64);
             let silence = silence.max().unwrap_or(0);
             for at in 0..self.excuses.len() {
                 let open = self.client.programs[at]
