@@ -28,3 +28,8 @@ pub(super) fn enetunreach() -> Error {
 pub(super) fn enobufs() -> Error {
     Error::from_errno(-(bindings::ENOBUFS as i32))
 }
+
+/// `ECANCELED`, which the kernel crate names since 7.3.
+pub(super) fn ecanceled() -> Error {
+    Error::from_errno(-(bindings::ECANCELED as i32))
+}

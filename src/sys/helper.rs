@@ -72,7 +72,7 @@ unsafe extern "C" fn begin(
     let helper = unsafe { &*bindings::sttcp_umh_data(info).cast::<Helper>() };
     let mut child = helper.child.lock();
     if child.killed || child.closed {
-        return ECANCELED.to_errno();
+        return super::compat::ecanceled().to_errno();
     }
     // SAFETY: No requirement. The running process is the child.
     // INVARIANT: The call returns a reference.
