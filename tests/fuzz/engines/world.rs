@@ -28,6 +28,7 @@ use sttcp::{
     paths::MAX_PATHS,
     primary,
     seq::SeqNumber,
+    side::Side,
     time::Instant,
     wire::{Flags, Flow, Options, Sack, Segment, Timestamps},
 };

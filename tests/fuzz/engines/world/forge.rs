@@ -79,8 +79,13 @@ impl World {
         let boasts = segment.ack.since(client.rcv) > (1 << 30) + (1 << 22);
         // That an earlier connection's socket is there says nothing of the shadow that is to come.
         let ready = |host: &Host| {
+            let side = host.entries[at].as_ref().map(|entry| &entry.side);
             host.stacks[at].state == Stack::Open
-                && (host.speaks || host.shadow(at).is_some_and(|shadow| shadow.is_ready()))
+                && match side {
+                    Some(Side::Shadow(shadow)) => shadow.is_ready(),
+                    Some(Side::Pending(_)) => false,
+                    Some(Side::Primary(_)) | None => host.speaks,
+                }
         };
         if !segment.is_empty()
             && !(client.state == Stack::Open && (far || self.hosts.iter().all(ready)))
