@@ -5,6 +5,6 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-STTCP_ARCHIVES=$("$STTCP_TOP/scripts/suites.sh")
+STTCP_ARCHIVES="$("$STTCP_TOP/scripts/suites.sh") $("$STTCP_TOP/scripts/benchtools.sh")"
 export STTCP_ARCHIVES
 GROUP=suites exec "$STTCP_TOP/scripts/run-netns.sh" "$@"

@@ -19,6 +19,8 @@ wanted() { [[ $1 =~ ${ONLY-} ]]; }
 address() { [ "$1" = 4 ] && echo "$VIP4" || echo "$VIP6"; }
 # listens HOST PORT
 listens() { ip netns exec "$1" ss -Hltn "sport = :$2" | grep -q .; }
+# both_listen PORT
+both_listen() { listens primary "$1" && listens backup "$1"; }
 # sum HOST PATTERN: of the counters whose names match.
 sum() { ip netns exec "$1" awk -v name="$2" '$1 ~ name { sum += $2 } END { print sum + 0 }' /proc/net/sttcp_stat; }
 # has_grown HOST PATTERN VALUE
