@@ -4,7 +4,7 @@
 export STTCP_T0 := $(shell date +%s)
 build := $(CURDIR)/build
 
-.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants test-suites fuzz soak bench demo clean help
+.PHONY: all module traffic check test test-host test-netns test-vm test-kernels test-debug test-plants test-suites fuzz soak bench bench-full demo clean help
 all: module
 
 ifdef KDIR
@@ -45,6 +45,9 @@ test-debug:
 bench:
 	@scripts/bench.sh
 
+bench-full:
+	@scripts/bench.sh overhead scale rivals
+
 demo: module traffic
 	@scripts/demo.sh
 
@@ -66,6 +69,7 @@ help:
 	@echo 'make test-plants faults planted in the module, each caught by that kernel'
 	@echo 'make test-suites  suites that others wrote, with the service under protection; not part of make test'
 	@echo 'make bench       what protection costs while nothing fails, in instructions'
+	@echo 'make bench-full  the same, beside many idle connections, and a failover beside what people use today'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

@@ -1,7 +1,12 @@
 #!/bin/bash
-# Measures, in guests, and prints a table: what protection costs while nothing fails.   bench.sh
-# Lines of JSON stay in build/results/overhead.jsonl; STTCP_RECORD=1 puts them and the table into docs/results.
-# MODES="plain gated ..." picks modes of tests/bench/overhead.sh; ECHOES, MEGABYTES and CONNECTIONS are amounts.
+# Measures, in guests, and prints tables.   bench.sh [NAME...]
+#   overhead   what protection costs while nothing fails, in instructions (2 min)
+#   scale      the same beside many idle connections
+#   rivals     a Redis session whose server's host dies, here and with what people use today
+#   profile    where the primary's instructions go, by function
+# Without a name it is overhead. Lines of JSON stay in build/results/NAME.jsonl; STTCP_RECORD=1 puts them and the table into docs/results.
+# MODES="plain gated ..." picks modes of overhead, scale and profile; ECHOES, MEGABYTES and CONNECTIONS are amounts, COUNTS numbers of idle connections,
+# ROUNDS those of rivals.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -11,35 +16,79 @@ mkdir -p "$results"
 kernel=$("$STTCP_TOP/scripts/kernel.sh")
 host=$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)
 
-# overhead: in a guest with one CPU whose clock counts instructions, so that the host's other work is of no matter.
-overhead() {
-    STTCP_ICOUNT=1 STTCP_ACCEL=tcg STTCP_CPUS=1 STTCP_TIMEOUT=1200 GROUP=bench scripts/run-netns.sh overhead | tee "$results/overhead.log"
-    sed -n 's/^# {/{/p' "$results/overhead.log" |
-        sed "s|}$|,\"kernel\":\"$(<"$kernel/release")\",\"cpu\":\"$host\",\"accelerator\":\"tcg, icount\"}|" >"$results/overhead.jsonl"
+# run NAME ACCELERATOR: its guest, and what it says as lines of JSON.
+run() {
+    GROUP=bench scripts/run-netns.sh "$1" | tee "$results/$1.log"
+    sed -n 's/^# {/{/p' "$results/$1.log" |
+        sed "s|}$|,\"kernel\":\"$(<"$kernel/release")\",\"cpu\":\"$host\",\"accelerator\":\"$2\"}|" >"$results/$1.jsonl"
+}
+# counted NAME: in a guest with one CPU whose clock counts instructions, so that the host's other work is of no matter.
+counted() {
+    STTCP_ICOUNT=1 STTCP_ACCEL=tcg STTCP_CPUS=1 STTCP_TIMEOUT=3600 run "$1" "tcg, icount"
 }
 
-# table: of overhead's lines.
-table() {
-    awk -F '[":,{}]+' '
+overhead() { counted overhead; }
+scale() { STTCP_MEMORY=${STTCP_MEMORY:-8192} counted scale; }
+rivals() { STTCP_ARCHIVES=$(scripts/benchtools.sh) run rivals tcg; }
+profile() { STTCP_ARCHIVES=$(scripts/benchtools.sh) counted profile; }
+
+# fields: awk's part that reads a line of JSON.
+fields='{ gsub(/[{}"]/, ""); count = split($0, parts, / *, */); delete field
+          for (i = 1; i <= count; i++) { at = index(parts[i], ":"); field[substr(parts[i], 1, at - 1)] = substr(parts[i], at + 1) + 0 == 0 ? substr(parts[i], at + 1) : substr(parts[i], at + 1) + 0 } }'
+
+overhead_table() {
+    awk "$fields"'
         function ratio(cost, base) { return base > 0 ? sprintf("%d (%+.1f %%)", cost, 100 * (cost / base - 1)) : cost }
         {
-            for (i = 2; i < NF; i += 2) field[$i] = $(i + 1)
             load = field["load"]; mode = field["mode"]
             if (mode == "plain") { plain[load] = field["instructions"]; primary[load] = field["primary"] }
-            if (!(load in seen)) { seen[load] = 1; loads[++count] = load }
+            if (!(load in seen)) { seen[load] = 1; loads[++total] = load }
             line[load] = line[load] sprintf("| %s | %s | %s | %s | %d |\n", load, mode, ratio(field["instructions"], plain[load]),
                 ratio(field["primary"], primary[load]), field["backup"] > 0 && mode !~ /plain|off|alone/ ? field["backup"] : 0)
         }
         END {
             print "| for each | mode | all hosts | primary | backup |\n| --- | --- | ---: | ---: | ---: |"
-            for (i = 1; i <= count; i++) printf "%s", line[loads[i]]
+            for (i = 1; i <= total; i++) printf "%s", line[loads[i]]
         }' "$results/overhead.jsonl"
 }
 
-overhead
-table >"$results/overhead.table"
-cat "$results/overhead.table"
-if [[ ${STTCP_RECORD-} == 1 ]]; then
-    cp "$results/overhead.jsonl" docs/results/overhead.jsonl
-    put_table docs/results/overhead.md "$results/overhead.table"
-fi
+scale_table() {
+    awk "$fields"'
+        BEGIN { print "| mode | idle connections | echo, primary | echo, backup | MB down, primary | a connection, primary | kernel memory for each |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |" }
+        { printf "| %s | %d | %d | %d | %d | %d | %d |\n", field["mode"], field["connections"], field["echo_primary"], field["mode"] == "plain" ? 0 : field["echo_backup"],
+              field["download_primary"], field["connection_primary"], field["slab_bytes_each"] }' "$results/scale.jsonl"
+}
+
+rivals_table() {
+    awk "$fields"'
+        function median(list,    value, n, at, to, held) {
+            n = split(list, value, " ")
+            for (at = 2; at <= n; at++) { held = value[at]; for (to = at - 1; to > 0 && value[to] > held + 0; to--) value[to + 1] = value[to]; value[to + 1] = held + 0 }
+            return sprintf("%.0f (%.0f to %.0f)", value[int((n + 1) / 2)], value[1], value[n])
+        }
+        {
+            setup = field["setup"]
+            if (!(setup in times)) order[++rows] = setup
+            times[setup]++; kept[setup] += field["sessions"] == 1; failed[setup] += field["failed"]; lost[setup] += field["lost"]; gaps[setup] = gaps[setup] " " field["gap_ms"]
+        }
+        END {
+            print "| set-up | times | session survives | requests failed | answers lost | pause, ms |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+            for (row = 1; row <= rows; row++) { it = order[row]; printf "| %s | %d | %d | %d | %d | %s |\n", it, times[it], kept[it], failed[it], lost[it], median(gaps[it]) }
+        }' "$results/rivals.jsonl"
+}
+
+profile_table() {
+    awk '$2 == "profile" { name = ""; for (i = 6; i <= NF; i++) name = name " " $i; printf "| %s, %s | %d | `%s` |\n", $3, $4, $5, substr(name, 2) }
+        BEGIN { print "| mode, load | instructions | function |\n| --- | ---: | --- |" }' "$results/profile.log"
+}
+
+[[ $# -gt 0 ]] || set -- overhead
+for name; do
+    "$name"
+    "${name}_table" >"$results/$name.table"
+    cat "$results/$name.table"
+    if [[ ${STTCP_RECORD-} == 1 && -e docs/results/$name.md ]]; then
+        [[ ! -s $results/$name.jsonl ]] || cp "$results/$name.jsonl" "docs/results/$name.jsonl"
+        put_table "docs/results/$name.md" "$results/$name.table"
+    fi
+done
