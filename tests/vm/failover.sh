@@ -171,28 +171,20 @@ pair_up || bail "the pair does not come up"
 for interval in $INTERVALS; do measure "$interval"; done
 result "$(scan client primary backup && echo 0 || echo 1)" "no kernel complained"
 
+head='| interval | kills | spoilt | silence | detection | traffic | pause | pause beyond detection |
+| ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: |'
+document=$STTCP_TOP/docs/results/failover.md
+# What was measured takes the place of what was there for these intervals.
 {
-    echo "# Client pause when the primary is killed"
-    echo
-    echo "Made by \`FULL=1 RUNS=$RUNS STTCP_RECORD=1 make test-vm TESTS=failover\`: three guests under $STTCP_ACCEL on" \
-        "$(nproc) CPUs, at nice -10. QEMU of the primary gets SIGSTOP, and SIGKILL when all is over, while four clients talk: echo of 1 KB and interactive (150 bytes ask" \
-        "for 10 KB), both with 5 ms between answer and question, a bulk download and an upload. All four pauses come from the same" \
-        "kills. 3 misses; times in ms, medians of so many kills."
-    echo
-    echo "- Spoilt: attempts that do not count, as a host held the other to be dead while both lived."
-    echo "- Silence: what the backup's log says: the time from the last heartbeat to the takeover."
-    echo "- Detection: from the SIGSTOP to the takeover; shorter, as a kill comes at any moment between two heartbeats."
-    echo "- Pause: the longest time in which the client waited for something and nothing came, of those times that ended after the kill" \
-        "and began no later than 200 ms after the takeover; for the upload, in which its socket took no byte. Its buffer takes some" \
-        "after the kill, so that pause begins later."
-    echo
-    echo "| interval | kills | spoilt | silence | detection | traffic | pause | pause beyond detection |"
-    echo "| ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: |"
+    echo "$head"
+    {
+        cat "$WORK/table"
+        awk -F ' *[|] *' -v measured=" $INTERVALS " '$2 ~ /^[0-9]+$/ && !index(measured, " " $2 " ")' "$document"
+    } | sort -t '|' -k 2 -n -s
+} >"$WORK/all"
+{
+    echo "$head"
     cat "$WORK/table"
-} >"$WORK/failover.md"
-sed 's/^/# /' "$WORK/failover.md"
-if [[ ${STTCP_RECORD-} == 1 ]]; then
-    mkdir -p "$STTCP_TOP/docs/results"
-    cp "$WORK/failover.md" "$STTCP_TOP/docs/results/failover.md"
-fi
+} | sed 's/^/# /'
+[[ ${STTCP_RECORD-} != 1 ]] || put_table "$document" "$WORK/all"
 ktap_end
