@@ -77,9 +77,36 @@ rivals_table() {
         }' "$results/rivals.jsonl"
 }
 
+# A row for each function that takes so many instructions of the first mode or of the last, and one for the module as a whole.
 profile_table() {
-    awk '$2 == "profile" { name = ""; for (i = 6; i <= NF; i++) name = name " " $i; printf "| %s, %s | %d | `%s` |\n", $3, $4, $5, substr(name, 2) }
-        BEGIN { print "| mode, load | instructions | function |\n| --- | ---: | --- |" }' "$results/profile.log"
+    scripts/chroot.sh c++filt <"$results/profile.log" | awk -v least="${LEAST:-150}" '
+        function row(name,    line, at) {
+            line = "| " name " |"
+            for (at = 1; at <= modes; at++) line = line " " spent[mode[at], name] + 0 " |"
+            return line
+        }
+        $2 == "profile" {
+            key = $3 ", " $4
+            if (!(key in known)) { known[key] = 1; mode[++modes] = key }
+            name = $6
+            for (at = 7; at <= NF; at++) name = name " " $at
+            ours = name ~ /main::|main\[/
+            gsub(/\[[0-9a-f]+\]/, "", name)
+            name = "`" name "`"
+            if (!(name in seen)) { seen[name] = 1; names[++count] = name }
+            spent[key, name] += $5; spent[key, "all that was seen"] += $5
+            if (ours) spent[key, "the module"] += $5
+        }
+        END {
+            head = "| function |"; line = "| --- |"
+            for (at = 1; at <= modes; at++) { head = head " " mode[at] " |"; line = line " ---: |" }
+            print "9e9\t" head "\n9e9\t" line "\n9e9\t" row("all that was seen") "\n9e9\t" row("the module")
+            for (at = 1; at <= count; at++) {
+                most = 0
+                for (to = 1; to <= modes; to++) if (spent[mode[to], names[at]] > most) most = spent[mode[to], names[at]]
+                if (most >= least) print most "\t" row(names[at])
+            }
+        }' | sort -s -t "$(printf '\t')" -k 1,1 -g -r | sed 's/^[0-9e]*\t//'
 }
 
 [[ $# -gt 0 ]] || set -- overhead

@@ -39,7 +39,7 @@ if grep -qx memory <<<"$names"; then
 fi
 printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
-for name in GROUP ONLY LIMIT SWITCHOVERS TAKEOVERS TAP_LOSS ACK_POLICY BYTES MEASURE SEED INTERVAL ROUNDS FORGED LOADS HOSTILE PAUSE ENDS STRESS MODES COUNTS SETUPS ECHOES MEGABYTES CONNECTIONS SLOW STTCP_TEST_LIMIT; do
+for name in GROUP ONLY LIMIT SWITCHOVERS TAKEOVERS TAP_LOSS ACK_POLICY BYTES MEASURE SEED INTERVAL ROUNDS FORGED LOADS HOSTILE PAUSE ENDS STRESS TOP MODES COUNTS SETUPS ECHOES MEGABYTES CONNECTIONS SLOW STTCP_TEST_LIMIT; do
     [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
 done >"$share/env"
 say "booting a guest for: ${names//$'\n'/ } ..."

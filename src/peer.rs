@@ -384,7 +384,7 @@ impl Receive for Node {
         };
         let (heard, owes_heartbeat) = self.ask(|engine| {
             let now = now();
-            let heard = engine.heard(&header, clock::random_u64(), now);
+            let heard = engine.heard(&header, clock::random_u64, now);
             let back = heard.is_ok().then(|| engine.heard_by(path, now)).flatten();
             let heard = heard.map(|event| event.or(back));
             (heard, engine.owes_heartbeat(now))

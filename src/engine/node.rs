@@ -466,11 +466,11 @@ impl Node {
     }
 
     /// Takes an authenticated datagram's header. `Err` names why the datagram must be dropped, body and all.
-    /// `fresh_session` is a random number, used if a new session begins.
+    /// `fresh_session` draws a random number, if a new session begins.
     pub fn heard(
         &mut self,
         header: &Header,
-        fresh_session: u64,
+        fresh_session: impl FnOnce() -> u64,
         now: Instant,
     ) -> Result<Option<Event>, Counter> {
         // Our own datagram come back, or a repeated one of a session that is over.
@@ -523,7 +523,7 @@ impl Node {
             self.epoch = header.epoch;
             self.taking_over = false;
             self.isolated = false;
-            self.part(fresh_session);
+            self.part(fresh_session());
             return Ok(Some(Event::SteppedDown));
         }
         if self.taking_over {
@@ -536,21 +536,21 @@ impl Node {
         let back = self.fence.take_if(|fence| !fence.runs);
         if header.kind == Kind::Leave {
             self.isolated = false;
-            self.part(fresh_session);
+            self.part(fresh_session());
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
         if header.kind == Kind::Goodbye {
             if self.role == Role::Backup && self.joined && header.joined {
                 let last = self.detector.last_heard().unwrap_or(now);
                 self.peer_eager = header.eager;
-                self.take_over(fresh_session);
+                self.take_over(fresh_session());
                 // Not nothing: that would say that it lives.
                 let silence = now.since(last).max(Duration::from_nanos(1));
                 return Ok(Some(Event::PrimaryGoes(silence)));
             }
             // A backup that goes down leaves, and of a primary that serves its connections alone there is nothing here.
             self.isolated = false;
-            self.part(fresh_session);
+            self.part(fresh_session());
             return Ok(was_joined.then_some(Event::PeerLeft));
         }
         if self.role == Role::Backup && !header.joined {

@@ -38,7 +38,7 @@ type Heard = Result<Option<Event>, Counter>;
 
 /// `from` sends a heartbeat and `to` hears it.
 fn beat(from: &mut Node, to: &mut Node, now: Instant) -> Heard {
-    to.heard(&from.header(Kind::Heartbeat, now), 0xdead, now)
+    to.heard(&from.header(Kind::Heartbeat, now), || 0xdead, now)
 }
 
 /// A primary and a backup that have joined at 0 ms.
@@ -143,22 +143,25 @@ fn session_zero_is_no_session() {
         session: 0,
         ..from_backup(1)
     };
-    assert_eq!(b.heard(&nameless, 1, ms(0)), Err(Counter::PeerBadSession));
+    assert_eq!(
+        b.heard(&nameless, || 1, ms(0)),
+        Err(Counter::PeerBadSession)
+    );
 }
 
 #[test]
 fn own_datagram_come_back() {
     let (mut p, _) = pair();
     let own = p.header(Kind::Heartbeat, ms(0));
-    assert_eq!(p.heard(&own, 1, ms(1)), Err(Counter::PeerBadSession));
+    assert_eq!(p.heard(&own, || 1, ms(1)), Err(Counter::PeerBadSession));
 }
 
 #[test]
 fn datagram_counts_once() {
     let (mut p, mut b) = pair();
     let header = b.header(Kind::Records, ms(0));
-    assert_eq!(p.heard(&header, 0, ms(1)), Ok(None));
-    assert_eq!(p.heard(&header, 0, ms(1)), Err(Counter::PeerReplayed));
+    assert_eq!(p.heard(&header, || 0, ms(1)), Ok(None));
+    assert_eq!(p.heard(&header, || 0, ms(1)), Err(Counter::PeerReplayed));
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn datagrams_may_overtake_each_other() {
         (u64::MAX - 64, Err(Counter::PeerReplayed)),
     ] {
         assert_eq!(
-            p.heard(&from_backup(sequence), 0, ms(1)),
+            p.heard(&from_backup(sequence), || 0, ms(1)),
             heard,
             "{sequence}"
         );
@@ -191,8 +194,8 @@ fn datagrams_may_overtake_each_other() {
 fn replayed_datagram_is_no_sign_of_life() {
     let (mut p, mut b) = pair();
     let header = b.header(Kind::Heartbeat, ms(0));
-    assert_eq!(p.heard(&header, 0, ms(5)), Ok(None));
-    p.heard(&header, 0, ms(20)).unwrap_err();
+    assert_eq!(p.heard(&header, || 0, ms(5)), Ok(None));
+    p.heard(&header, || 0, ms(20)).unwrap_err();
     assert_eq!(p.last_heard(), Some(ms(5)));
 }
 
@@ -206,7 +209,7 @@ fn restarted_backup_joins_at_once_and_voids_the_old_session() {
     assert_eq!(beat(&mut p, &mut b, ms(3)), Ok(Some(Event::Joined)));
     // Nothing that the first backup ever sent counts any longer.
     assert_eq!(
-        p.heard(&from_backup(500), 0, ms(4)),
+        p.heard(&from_backup(500), || 0, ms(4)),
         Err(Counter::PeerBadSession)
     );
 }
@@ -220,7 +223,7 @@ fn no_session_ends_unnoticed() {
         session: 0xb2,
         ..from_backup(1)
     };
-    assert_eq!(p.heard(&leave, 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(p.heard(&leave, || 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
     assert_eq!(p.state(), State::Solo);
 
     // It comes back as what cannot be a peer: the old session ends as if it had not.
@@ -231,7 +234,7 @@ fn no_session_ends_unnoticed() {
         ..from_backup(1)
     };
     assert_eq!(
-        p.heard(&conflict, 0xa2, ms(5)),
+        p.heard(&conflict, || 0xa2, ms(5)),
         Err(Counter::PeerRoleConflict)
     );
     assert_eq!(p.state(), State::Protected);
@@ -249,16 +252,16 @@ fn eight_former_sessions_are_refused() {
             session,
             ..from_backup(1)
         };
-        assert_eq!(p.heard(&next, 0, ms(1)), Ok(Some(Event::Joined)));
+        assert_eq!(p.heard(&next, || 0, ms(1)), Ok(Some(Event::Joined)));
         next.sequence += 1;
-        assert_eq!(p.heard(&next, 0, ms(1)), Ok(None));
+        assert_eq!(p.heard(&next, || 0, ms(1)), Ok(None));
     }
     for session in (1..=7).chain([B1]) {
         let old = Header {
             session,
             ..from_backup(99)
         };
-        assert_eq!(p.heard(&old, 0, ms(2)), Err(Counter::PeerBadSession));
+        assert_eq!(p.heard(&old, || 0, ms(2)), Err(Counter::PeerBadSession));
     }
 }
 
@@ -271,7 +274,10 @@ fn stranger_without_our_session_does_not_displace_a_living_peer() {
             peer_session,
             ..from_backup(9)
         };
-        assert_eq!(p.heard(&recording, 0, ms(1)), Err(Counter::PeerBadSession));
+        assert_eq!(
+            p.heard(&recording, || 0, ms(1)),
+            Err(Counter::PeerBadSession)
+        );
     }
     assert_eq!(beat(&mut b, &mut p, ms(2)), Ok(None));
 }
@@ -286,7 +292,7 @@ fn recording_does_not_shut_out_a_peer_that_is_to_join_again() {
     ));
     assert_eq!(beat(&mut p, &mut b, ms(100)), Ok(Some(Event::PeerAlone)));
     let replayed = p.header(Kind::Heartbeat, ms(100));
-    assert_eq!(b.heard(&replayed, 0, ms(101)), Ok(None));
+    assert_eq!(b.heard(&replayed, || 0, ms(101)), Ok(None));
     // Something of a session that neither remembers, and more than once.
     for sequence in 1..=20 {
         let recording = Header {
@@ -296,12 +302,15 @@ fn recording_does_not_shut_out_a_peer_that_is_to_join_again() {
             ..from_backup(sequence)
         };
         assert_eq!(
-            b.heard(&recording, 0, ms(102)),
+            b.heard(&recording, || 0, ms(102)),
             Err(Counter::PeerBadSession)
         );
     }
     // What the primary has said in the meantime counts, and once.
-    assert_eq!(b.heard(&replayed, 0, ms(103)), Err(Counter::PeerReplayed));
+    assert_eq!(
+        b.heard(&replayed, || 0, ms(103)),
+        Err(Counter::PeerReplayed)
+    );
     assert_eq!(beat(&mut p, &mut b, ms(104)), Ok(None));
     assert_eq!(beat(&mut b, &mut p, ms(104)), Ok(Some(Event::Joined)));
     assert_eq!(beat(&mut p, &mut b, ms(104)), Ok(Some(Event::Joined)));
@@ -312,7 +321,7 @@ fn recording_does_not_shut_out_a_peer_that_is_to_join_again() {
         peer_session: B1,
         ..from_backup(90)
     };
-    assert_eq!(b.heard(&old, 0, ms(105)), Err(Counter::PeerBadSession));
+    assert_eq!(b.heard(&old, || 0, ms(105)), Err(Counter::PeerBadSession));
     assert_eq!(b.state(), State::Shadowing);
 }
 
@@ -330,7 +339,7 @@ fn recording_of_a_leader_moves_nobody() {
             peer_session,
             ..from_backup(1 + peer_session)
         };
-        let _ = p.heard(&recording, 0, ms(1));
+        let _ = p.heard(&recording, || 0, ms(1));
         assert_eq!(
             (p.role(), p.epoch(), p.state()),
             (Role::Primary, 1, State::Solo)
@@ -449,7 +458,7 @@ fn primary_that_has_joined_is_not_alone_for_an_old_word() {
         ..first
     };
     assert_eq!(beat(&mut p, &mut b, ms(1)), Ok(Some(Event::Joined)));
-    assert_eq!(b.heard(&early, 0xdead, ms(1)), Ok(None));
+    assert_eq!(b.heard(&early, || 0xdead, ms(1)), Ok(None));
     assert_eq!(b.state(), State::Shadowing);
 }
 
@@ -523,7 +532,7 @@ fn old_primary_steps_down_when_it_hears_the_new_one() {
     // The new primary knows whom to tell: it names the old one's session.
     let header = new.header(Kind::Heartbeat, ms(0));
     assert_eq!(
-        old.heard(&header, 0xa2, ms(5)),
+        old.heard(&header, || 0xa2, ms(5)),
         Ok(Some(Event::SteppedDown))
     );
     assert_eq!(
@@ -556,7 +565,7 @@ fn old_primary_is_not_obeyed() {
         sequence: 900,
         ..old.header(Kind::Leave, ms(2))
     };
-    assert_eq!(new.heard(&late, 0, ms(2)), Err(Counter::PeerBadEpoch));
+    assert_eq!(new.heard(&late, || 0, ms(2)), Err(Counter::PeerBadEpoch));
     assert_eq!((new.role(), new.state()), (Role::Primary, State::Solo));
 }
 
@@ -568,7 +577,7 @@ fn backup_of_a_later_epoch_does_not_follow_an_earlier_one() {
         peer_session: B1,
         ..p.header(Kind::Heartbeat, ms(0))
     };
-    assert_eq!(b.heard(&early, 0, ms(0)), Err(Counter::PeerBadEpoch));
+    assert_eq!(b.heard(&early, || 0, ms(0)), Err(Counter::PeerBadEpoch));
     assert_eq!((b.epoch(), b.state()), (5, State::Waiting));
 }
 
@@ -598,7 +607,7 @@ fn two_nodes_of_the_same_role_do_not_join() {
 fn leaving_primary_leaves_the_backup_waiting() {
     let (mut p, mut b) = pair();
     let leave = p.header(Kind::Leave, ms(0));
-    assert_eq!(b.heard(&leave, 0xb2, ms(5)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(b.heard(&leave, || 0xb2, ms(5)), Ok(Some(Event::PeerLeft)));
     assert_eq!((b.role(), b.state()), (Role::Backup, State::Waiting));
     // Its silence is no failure, and what comes late is void.
     assert_eq!(b.poll(ms(500), 0).event, None);
@@ -610,12 +619,12 @@ fn leaving_primary_leaves_the_backup_waiting() {
 fn leaving_backup_leaves_the_primary_solo() {
     let (mut p, mut b) = pair();
     let leave = b.header(Kind::Leave, ms(0));
-    assert_eq!(p.heard(&leave, 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(p.heard(&leave, || 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
     assert_eq!(
         (p.role(), p.epoch(), p.state()),
         (Role::Primary, 1, State::Solo)
     );
-    assert_eq!(p.heard(&leave, 0xa3, ms(6)), Err(Counter::PeerReplayed));
+    assert_eq!(p.heard(&leave, || 0xa3, ms(6)), Err(Counter::PeerReplayed));
     assert_eq!(p.header(Kind::Heartbeat, ms(0)).session, 0xa2);
 }
 
@@ -629,7 +638,7 @@ fn leave_counts_only_in_the_session() {
             peer_session,
             ..from_backup(50)
         };
-        assert_eq!(p.heard(&leave, 0, ms(1)), Err(Counter::PeerBadSession));
+        assert_eq!(p.heard(&leave, || 0, ms(1)), Err(Counter::PeerBadSession));
     }
     assert_eq!(p.state(), State::Protected);
 }
@@ -644,12 +653,15 @@ fn primary_that_goes_down_hands_over() {
         (Role::Backup, 1, State::Waiting)
     );
     let goes = Event::PrimaryGoes(Duration::from_millis(2));
-    assert_eq!(b.heard(&goodbye, 0xb2, ms(9)), Ok(Some(goes)));
+    assert_eq!(b.heard(&goodbye, || 0xb2, ms(9)), Ok(Some(goes)));
     assert_eq!(
         (b.role(), b.epoch(), b.state()),
         (Role::Primary, 2, State::Takeover)
     );
-    assert_eq!(b.heard(&goodbye, 0xb3, ms(9)), Err(Counter::PeerReplayed));
+    assert_eq!(
+        b.heard(&goodbye, || 0xb3, ms(9)),
+        Err(Counter::PeerReplayed)
+    );
     assert_eq!(b.poll(ms(500), 0).event, None);
     // It has nothing more to say.
     assert_eq!(p.resign(0xa3, ms(0)), None);
@@ -658,7 +670,7 @@ fn primary_that_goes_down_hands_over() {
     let goodbye = p.last_word(ms(0)).unwrap();
     assert_eq!(p.state(), State::Protected);
     let goes = Event::PrimaryGoes(Duration::from_nanos(1));
-    assert_eq!(b.heard(&goodbye, 0xb2, ms(0)), Ok(Some(goes)));
+    assert_eq!(b.heard(&goodbye, || 0xb2, ms(0)), Ok(Some(goes)));
 }
 
 #[test]
@@ -673,13 +685,13 @@ fn goodbye_of_who_does_not_lead_the_listener_is_a_farewell() {
         joined: false,
         ..goodbye
     };
-    assert_eq!(b.heard(&alone, 0xb2, ms(1)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(b.heard(&alone, || 0xb2, ms(1)), Ok(Some(Event::PeerLeft)));
     assert_eq!((b.role(), b.state()), (Role::Backup, State::Waiting));
     let goodbye = Header {
         kind: Kind::Goodbye,
         ..from_backup(50)
     };
-    assert_eq!(p.heard(&goodbye, 0xa2, ms(1)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(p.heard(&goodbye, || 0xa2, ms(1)), Ok(Some(Event::PeerLeft)));
     assert_eq!(p.state(), State::Solo);
 }
 
@@ -694,14 +706,14 @@ fn goodbye_counts_only_in_the_session() {
             sequence: 60,
             ..goodbye
         };
-        assert!(!matches!(b.heard(&forged, 0xb2, ms(1)), Ok(Some(_))));
+        assert!(!matches!(b.heard(&forged, || 0xb2, ms(1)), Ok(Some(_))));
     }
     assert_eq!(b.state(), State::Shadowing);
     // Recorded, and played again when the pair is in another session.
     let (mut p, mut b) = pair();
     let leave = p.header(Kind::Leave, ms(0));
-    b.heard(&leave, 0xb2, ms(2)).unwrap();
-    assert!(b.heard(&goodbye, 0xb3, ms(3)).is_err());
+    b.heard(&leave, || 0xb2, ms(2)).unwrap();
+    assert!(b.heard(&goodbye, || 0xb3, ms(3)).is_err());
     assert_eq!(b.state(), State::Waiting);
     // A primary that was started anew has nothing to do with the shadows that are here.
     let (_, mut b) = pair();
@@ -710,7 +722,7 @@ fn goodbye_counts_only_in_the_session() {
         sequence: 1,
         ..goodbye
     };
-    assert_eq!(b.heard(&anew, 0xb2, ms(1)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(b.heard(&anew, || 0xb2, ms(1)), Ok(Some(Event::PeerLeft)));
     assert_eq!(b.state(), State::Waiting);
 }
 
@@ -721,7 +733,7 @@ fn leave_of_a_peer_that_had_not_joined_is_no_event() {
         kind: Kind::Leave,
         ..from_backup(1)
     };
-    assert_eq!(p.heard(&leave, 0xa2, ms(1)), Ok(None));
+    assert_eq!(p.heard(&leave, || 0xa2, ms(1)), Ok(None));
     assert_eq!(p.state(), State::Solo);
 }
 
@@ -736,7 +748,7 @@ proptest! {
         for step in steps {
             at = at.saturating_add_signed(step);
             let new = at > 0 && at + 64 > highest && seen.insert(at);
-            let heard = p.heard(&from_backup(at), 0, ms(1));
+            let heard = p.heard(&from_backup(at), || 0, ms(1));
             prop_assert_eq!(heard, if new { Ok(None) } else { Err(Counter::PeerReplayed) });
             highest = highest.max(at);
         }
@@ -772,7 +784,7 @@ proptest! {
             };
             let before = (node.role(), node.epoch());
             let was_joined = node.peer() == Peer::Joined;
-            let heard = node.heard(&header, session + 1, ms(at as u64));
+            let heard = node.heard(&header, || session + 1, ms(at as u64));
             prop_assert!(node.epoch() >= before.1);
             if to != session {
                 prop_assert!(!matches!(heard, Ok(Some(_))));
@@ -833,7 +845,7 @@ fn nobody_joins_while_the_shadows_do_not_speak_yet() {
     let (mut p, mut b) = pair();
     let goodbye = p.resign(0x77, ms(5)).unwrap();
     assert!(matches!(
-        b.heard(&goodbye, 0x88, ms(5)),
+        b.heard(&goodbye, || 0x88, ms(5)),
         Ok(Some(Event::PrimaryGoes(_)))
     ));
     // The old primary is a backup by now, and as quick as its successor, who is not through with its connections.

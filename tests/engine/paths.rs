@@ -107,7 +107,7 @@ fn beat(from: &mut Node, to: &mut Node, paths: &[usize], now: Instant) -> Vec<Ev
     let mut events = vec![];
     for path in paths {
         let header = from.header(Kind::Heartbeat, now);
-        let heard = to.heard(&header, 0xdead, now);
+        let heard = to.heard(&header, || 0xdead, now);
         let back = to.heard_by(*path, now);
         events.extend(heard.unwrap().or(back));
     }

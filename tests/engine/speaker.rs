@@ -27,7 +27,7 @@ const FENCE_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn beat(from: &mut Node, to: &mut Node, now: Instant) -> Option<Event> {
     let header = from.header(Kind::Heartbeat, now);
-    to.heard(&header, now.as_nanos() ^ 0xdead, now).unwrap()
+    to.heard(&header, || now.as_nanos() ^ 0xdead, now).unwrap()
 }
 
 /// A primary that yields and a backup, joined at 0 ms.
@@ -70,18 +70,18 @@ fn lease_is_counted_from_sending() {
     assert_eq!(p.silent_from(), Some(ms(70)));
     // Sent at 20, heard at 30; the answer takes until 45.
     let header = p.header(Kind::Heartbeat, ms(20));
-    b.heard(&header, 1, ms(30)).unwrap();
+    b.heard(&header, || 1, ms(30)).unwrap();
     let answer = b.header(Kind::Heartbeat, ms(31));
-    p.heard(&answer, 1, ms(45)).unwrap();
+    p.heard(&answer, || 1, ms(45)).unwrap();
     assert_eq!(p.silent_from(), Some(ms(90)));
     // What the backup says again does not prolong it.
     beat(&mut b, &mut p, ms(60));
     assert_eq!(p.silent_from(), Some(ms(90)));
     // Records are as good.
     let header = p.header(Kind::Records, ms(61));
-    b.heard(&header, 1, ms(61)).unwrap();
+    b.heard(&header, || 1, ms(61)).unwrap();
     let answer = b.header(Kind::Records, ms(61));
-    p.heard(&answer, 1, ms(61)).unwrap();
+    p.heard(&answer, || 1, ms(61)).unwrap();
     assert_eq!(p.silent_from(), Some(ms(131)));
 }
 
@@ -92,7 +92,7 @@ fn old_answer_does_not_shorten_a_lease() {
     beat(&mut p, &mut b, ms(20));
     beat(&mut b, &mut p, ms(20));
     assert_eq!(p.silent_from(), Some(ms(90)));
-    p.heard(&old, 1, ms(21)).unwrap();
+    p.heard(&old, || 1, ms(21)).unwrap();
     assert_eq!(p.silent_from(), Some(ms(90)));
 }
 
@@ -101,7 +101,7 @@ fn echo_from_the_future() {
     let (mut p, mut b) = pair();
     let mut answer = b.header(Kind::Heartbeat, ms(5));
     answer.echo = u64::MAX;
-    p.heard(&answer, 1, ms(5)).unwrap();
+    p.heard(&answer, || 1, ms(5)).unwrap();
     assert_eq!(p.silent_from(), Some(ms(75)));
 }
 
@@ -114,7 +114,7 @@ fn who_has_no_backup_needs_no_lease() {
     assert_eq!(b.silent_from(), Some(ms(0)));
     // By order the backup is none any longer.
     let leave = b.header(Kind::Leave, ms(5));
-    assert_eq!(p.heard(&leave, 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
+    assert_eq!(p.heard(&leave, || 0xa2, ms(5)), Ok(Some(Event::PeerLeft)));
     assert_eq!((p.state(), p.silent_from()), (State::Solo, None));
 }
 
@@ -158,7 +158,7 @@ fn primary_that_lost_its_backup_is_isolated() {
     wait(&mut p, 0, 200).unwrap();
     let mut b = Node::new(Role::Backup, 0, TIMING, 0xb2, ms(300));
     // It is spoken to as the one before it.
-    b.heard(&p.header(Kind::Heartbeat, ms(300)), 1, ms(300))
+    b.heard(&p.header(Kind::Heartbeat, ms(300)), || 1, ms(300))
         .unwrap_err();
     assert_eq!(p.state(), State::Isolated);
     assert_eq!(beat(&mut b, &mut p, ms(310)), Some(Event::Joined));
@@ -174,7 +174,7 @@ fn primary_that_lost_its_backup_is_isolated() {
         wait(&mut b, 0, 200),
         Some((80, Event::PrimaryLost(_)))
     ));
-    b.heard(&p.header(Kind::Heartbeat, ms(210)), 1, ms(210))
+    b.heard(&p.header(Kind::Heartbeat, ms(210)), || 1, ms(210))
         .unwrap_err();
     assert_eq!(beat(&mut b, &mut p, ms(210)), Some(Event::SteppedDown));
     assert_eq!((p.state(), p.silent_from()), (State::Waiting, Some(ms(0))));
@@ -191,7 +191,7 @@ fn leased_heartbeat_is_answered_at_once() {
     assert_eq!(b.poll(ms(3), 0).next, ms(13));
     // What else it says is not, nor what the backup says.
     let records = p.header(Kind::Records, ms(4));
-    b.heard(&records, 0, ms(4)).unwrap();
+    b.heard(&records, || 0, ms(4)).unwrap();
     assert!(!b.owes_heartbeat(ms(4)));
     beat(&mut b, &mut p, ms(5));
     assert!(!p.owes_heartbeat(ms(5)));
@@ -351,7 +351,7 @@ fn who_says_goodbye_is_not_fenced() {
     let (mut p, mut b) = fencing_pair();
     let goodbye = p.last_word(ms(5)).unwrap();
     assert!(matches!(
-        b.heard(&goodbye, 0xb2, ms(6)),
+        b.heard(&goodbye, || 0xb2, ms(6)),
         Ok(Some(Event::PrimaryGoes(_)))
     ));
     // Nor a host that was never heard.
@@ -416,7 +416,7 @@ proptest! {
                 flying = later;
                 let mut send = vec![];
                 for (_, _, header) in here {
-                    let heard = nodes[at].heard(&header, (now << 8) | 1, instant);
+                    let heard = nodes[at].heard(&header, || (now << 8) | 1, instant);
                     prop_assert!(!matches!(heard, Err(Counter::PeerBadEpoch)));
                     if nodes[at].owes_heartbeat(instant) {
                         send.push(nodes[at].header(Kind::Heartbeat, instant));

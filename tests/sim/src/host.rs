@@ -1081,7 +1081,7 @@ impl Host {
             Err(bad) => return self.fail(format!("a datagram cannot be read: {bad:?}")),
         };
         let fresh = self.rng.next();
-        let heard = self.engine.heard(&header, fresh, self.instant());
+        let heard = self.engine.heard(&header, || fresh, self.instant());
         let back = match heard {
             Ok(_) => self.engine.heard_by(path, self.instant()),
             Err(_) => None,

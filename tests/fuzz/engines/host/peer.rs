@@ -118,7 +118,7 @@ impl Host {
         let (header, body) = Header::parse(datagram).unwrap();
         let fresh = self.random();
         let Some(node) = &mut self.node else { return };
-        let heard = node.heard(&header, fresh, now);
+        let heard = node.heard(&header, || fresh, now);
         let back = heard.is_ok().then(|| node.heard_by(path, now)).flatten();
         if node.owes_heartbeat(now) {
             self.beat();
