@@ -2,6 +2,7 @@
 
 //! A running node: the engine's state with the kernel's things around it.
 
+use crate::engine::actions::Actions;
 use crate::engine::config::{Command, Ends, Services};
 use crate::engine::counters::Counter;
 use crate::engine::detector::Timing;
@@ -13,7 +14,7 @@ use crate::engine::node::{Event, Node as Engine, Peer, Role, State};
 use crate::engine::primary::{self, Policy, Terms};
 use crate::engine::program::{Failure, Scope, Watch};
 use crate::engine::seq::SeqNumber;
-use crate::engine::side::{Actions, Side};
+use crate::engine::side::Side;
 use crate::engine::time::Instant;
 use crate::engine::wire::{Endpoint, Flags, Flow, Segment};
 use crate::goodbye::LastWord;
@@ -533,7 +534,7 @@ impl Node {
 
     /// Carries out what the engine wants of a connection; `false` if the connection is over. Any context, bucket locked.
     pub(crate) fn carry_out(&self, entry: &mut Entry, actions: Actions) -> bool {
-        for counter in actions.counts.into_iter().flatten() {
+        for counter in [actions.count, actions.also].into_iter().flatten() {
             self.count(counter);
         }
         if let Some(record) = &actions.record {

@@ -25,6 +25,7 @@
     )
 )]
 
+pub mod actions;
 pub mod config;
 pub mod counters;
 pub mod detector;

@@ -30,6 +30,7 @@
 //!
 //! Sequence numbers here are the client's for what the client sends and the primary's for what the server sends: those on the wire.
 
+use super::actions::Actions;
 use super::config::Refusal;
 use super::counters::Counter;
 use super::digest::{Difference, Digest, Questions, Word};
@@ -39,7 +40,7 @@ use super::plant::{planted, unless, Plant};
 use super::program::{Failure, Farewell, Finding, Held, Places, Pulse, Scope, Watch};
 use super::rewrite::{Blank, Rewrite, SackRewrite};
 use super::seq::SeqNumber;
-use super::shadow::{self, Shadow};
+use super::shadow::Shadow;
 use super::time::{earliest, timestamp_ticks, Instant};
 use super::verdict::Outbound;
 use super::window::{ahead, widest, Window};
@@ -220,35 +221,6 @@ impl Socket {
     pub const fn gives_way(self) -> bool {
         !matches!(self, Socket::Live | Socket::Request)
     }
-}
-
-/// What to do after an event that is no segment.
-#[derive(Copy, Clone, PartialEq, Debug, Default)]
-pub struct Actions {
-    /// Tell the backup.
-    pub record: Option<Record>,
-    /// Send what is held.
-    pub flush: bool,
-    /// Send this segment from the service to the client.
-    pub send: Option<Segment>,
-    /// Keep a copy of the client's segment.
-    pub retain: bool,
-    /// Free the copies that end here or before.
-    pub release: Option<SeqNumber>,
-    /// Send these bytes of the client to the backup, as far as there are copies, and then what [`Connection::resend_next`] names.
-    pub resend: Option<Span>,
-    /// Count this.
-    pub count: Option<Counter>,
-    /// The server's program here has failed, and the backup's has not: the node is to hand over.
-    pub failed: Option<Failure>,
-    /// The same, and the connection moves.
-    pub moves: Option<Failure>,
-    /// The two servers have said different things.
-    pub diverged: Option<Difference>,
-    /// Ask the kernel for its socket, and call [`Connection::on_socket`].
-    pub check_socket: bool,
-    /// The connection is over; drop it.
-    pub remove: bool,
 }
 
 /// What a planned switchover does to a connection.
@@ -989,7 +961,7 @@ impl Connection {
                 self.state = State::Protected;
                 self.waiting_since = None;
                 actions.count = Some(Counter::Protected);
-                actions.flush = self.speak(Peer::Joined, now);
+                actions.flush_held = self.speak(Peer::Joined, now);
             }
             State::Protected | State::Moving => {}
             State::HalfOpen => return actions,
@@ -1018,7 +990,7 @@ impl Connection {
                     end: self.retained,
                 };
             }
-            actions.release = Some(self.shadow_rcv);
+            actions.release_retained = Some(self.shadow_rcv);
             self.waiting_since = None;
             actions.resend = self.resend_next();
         }
@@ -1133,7 +1105,7 @@ impl Connection {
             actions.count = (!ending || why != Counter::UnprotectedShadowGone).then_some(why);
         }
         self.waiting_since = None;
-        actions.flush = self.speak(peer, now);
+        actions.flush_held = self.speak(peer, now);
         self.release(&mut actions, now);
         actions.send = self.say_farewell(now).or(actions.send);
         actions
@@ -1171,7 +1143,7 @@ impl Connection {
 
     /// This node speaks no longer for the service, and another one carries the connection: what is left of it here, and how that ends.
     /// `None` if there is nothing yet.
-    pub fn step_down(&self, now: Instant) -> Option<(Shadow, shadow::Actions)> {
+    pub fn step_down(&self, now: Instant) -> Option<(Shadow, Actions)> {
         (!matches!(self.state, State::HalfOpen | State::Ended))
             .then(|| Shadow::left_behind(&self.open(now), self.rcv_nxt, self.snd_nxt, now))
     }
@@ -1250,7 +1222,7 @@ impl Connection {
         }
         if matches!(self.speech, Speech::Until(at) if now >= at) {
             self.speech = Speech::Free;
-            actions.flush = true;
+            actions.flush_held = true;
             self.release(&mut actions, now);
         }
         actions

@@ -8,6 +8,7 @@
 //!
 //! Injected segments are made in the client's view, and pass [`Shadow::on_client`] like any segment of the client.
 
+use super::actions::Actions;
 use super::counters::Counter;
 use super::digest::{Difference, Digest, Word};
 use super::message::{Bytes, Close, Gone, Open, Progress, Record, Span};
@@ -68,29 +69,6 @@ pub enum State {
     Ending,
     /// The shadow must not go on; a reset is injected.
     Doomed,
-}
-
-/// What to do besides.
-#[derive(Copy, Clone, PartialEq, Debug, Default)]
-pub struct Actions {
-    /// Tell the primary.
-    pub record: Option<Record>,
-    /// Inject this segment as the client's.
-    pub inject: Option<Segment>,
-    /// Send this segment from the service to the client.
-    pub send: Option<Segment>,
-    /// Hand the queued client segments to the stack, after `inject`.
-    pub release_queue: bool,
-    /// Free held segments up to this sequence number of the primary.
-    pub release_held: Option<SeqNumber>,
-    /// The two servers have said different things.
-    pub diverged: Option<Difference>,
-    /// Ask the kernel for its socket, and call [`Shadow::on_socket`].
-    pub check_socket: bool,
-    /// The shadow is over; drop it.
-    pub remove: bool,
-    /// Count this.
-    pub count: Option<Counter>,
 }
 
 /// After a takeover: the primary may have acknowledged client bytes that are not here.

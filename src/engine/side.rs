@@ -5,16 +5,16 @@
 //! A host keeps a [`Side`] for each flow that it knows of, with a queue of packets beside it, and calls it in the order of events: a segment of the client or
 //! the server, a record of the peer, a time, a change of role. It carries out the [`Actions`] that come back, from the first field to the last.
 
+use super::actions::Actions;
 use super::counters::Counter;
 use super::digest::Difference;
 use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
 use super::node::{Peer, Predecessor};
 use super::primary::{self, Connection, ConnectionId, Moves, Socket, Terms};
-use super::program::Failure;
 use super::rewrite::Rewrite;
 use super::seq::SeqNumber;
-use super::shadow::{self, Shadow};
+use super::shadow::Shadow;
 use super::time::Instant;
 use super::verdict::{Inbound, Outbound};
 use super::wire::{Flags, Flow, Segment};
@@ -29,103 +29,6 @@ pub enum Side {
     Shadow(Shadow),
     /// A backup has client segments and no word of the primary yet. They wait in the queue.
     Pending(Early),
-}
-
-/// What to carry out, in this order.
-#[derive(Copy, Clone, PartialEq, Debug, Default)]
-pub struct Actions {
-    /// Count these.
-    pub counts: [Option<Counter>; 2],
-    /// Keep a copy of the client's segment that this is about.
-    pub retain: bool,
-    /// Tell the peer.
-    pub record: Option<Record>,
-    /// Free the copies that end here or before, in the client's numbers.
-    pub release_retained: Option<SeqNumber>,
-    /// Send the peer these bytes of the client, as far as there are copies, and then what [`Side::resend_next`] names.
-    pub resend: Option<Span>,
-    /// Free what is queued.
-    pub clear_queue: bool,
-    /// Give this to the local stack as the client's. [`Side::not_injected`] hears of it if there is no memory for it.
-    pub inject: Option<Segment>,
-    /// Give the queued client segments to the local stack.
-    pub release_queue: bool,
-    /// Free held segments up to this sequence number of the primary.
-    pub release_held: Option<SeqNumber>,
-    /// Send the held segments to the client, changed by [`Side::outward_held`].
-    pub flush_held: bool,
-    /// Send this from the service to the client. [`Side::not_sent`] hears of it if there is no memory for it.
-    pub send: Option<Segment>,
-    /// Forget the connection.
-    pub remove: bool,
-    /// The server's program here has failed, and the backup's has not: the whole node should go over to that.
-    pub failed: Option<Failure>,
-    /// The same, and the backup is to go on with the connection alone.
-    pub moves: Option<Failure>,
-    /// The two hosts' servers have said different things.
-    pub diverged: Option<Difference>,
-    /// Ask the kernel for the connection's socket, and call [`Side::on_socket`].
-    pub check_socket: bool,
-}
-
-impl Actions {
-    fn remove() -> Self {
-        Self {
-            remove: true,
-            ..Self::default()
-        }
-    }
-
-    fn tell(record: Option<Record>) -> Self {
-        Self {
-            record,
-            ..Self::default()
-        }
-    }
-
-    fn clear_queue(self) -> Self {
-        Self {
-            clear_queue: true,
-            ..self
-        }
-    }
-}
-
-impl From<primary::Actions> for Actions {
-    fn from(actions: primary::Actions) -> Self {
-        Self {
-            counts: [actions.count, actions.send.map(|_| Counter::AcksReleased)],
-            retain: actions.retain,
-            record: actions.record,
-            release_retained: actions.release,
-            resend: actions.resend,
-            flush_held: actions.flush,
-            send: actions.send,
-            remove: actions.remove,
-            failed: actions.failed,
-            moves: actions.moves,
-            diverged: actions.diverged,
-            check_socket: actions.check_socket,
-            ..Self::default()
-        }
-    }
-}
-
-impl From<shadow::Actions> for Actions {
-    fn from(actions: shadow::Actions) -> Self {
-        Self {
-            counts: [actions.count, None],
-            record: actions.record,
-            inject: actions.inject,
-            release_queue: actions.release_queue,
-            release_held: actions.release_held,
-            send: actions.send,
-            remove: actions.remove,
-            diverged: actions.diverged,
-            check_socket: actions.check_socket,
-            ..Self::default()
-        }
-    }
 }
 
 /// What becomes of an `Open`.
@@ -165,7 +68,7 @@ pub fn open(found: Option<&mut Side>, open: &Open, now: Instant) -> Opening {
         shadow: Some(Side::Shadow(shadow)),
         inherits,
         actions: Actions {
-            counts: [Some(Counter::ShadowsOpened), None],
+            count: Some(Counter::ShadowsOpened),
             inject: Some(syn),
             ..Actions::default()
         },
@@ -189,6 +92,12 @@ pub fn early(flow: &Flow, segment: &Segment, joined: bool, now: Instant) -> Opti
     Early::new(flow, segment, now)
         .filter(|_| joined)
         .map(Side::Pending)
+}
+
+/// What a primary's connection sends of its own are acknowledgements that were held back.
+fn released(mut actions: Actions) -> Actions {
+    actions.also = actions.send.map(|_| Counter::AcksReleased);
+    actions
 }
 
 /// The answer to a record of the peer about a connection that there is not here.
@@ -299,7 +208,7 @@ impl Side {
     /// From now on these terms hold.
     pub fn set_terms(&mut self, terms: Terms, now: Instant) -> Actions {
         match self {
-            Side::Primary(connection) => connection.set_terms(terms, now).into(),
+            Side::Primary(connection) => released(connection.set_terms(terms, now)),
             Side::Shadow(_) | Side::Pending(_) => Actions::default(),
         }
     }
@@ -316,12 +225,9 @@ impl Side {
         match self {
             Side::Primary(connection) => {
                 let actions = connection.on_client(segment, peer, now);
-                (Inbound::Pass(Rewrite::default()), actions.into())
+                (Inbound::Pass(Rewrite::default()), released(actions))
             }
-            Side::Shadow(shadow) => {
-                let (inbound, actions) = shadow.on_client(segment, now);
-                (inbound, actions.into())
-            }
+            Side::Shadow(shadow) => shadow.on_client(segment, now),
             Side::Pending(early) => {
                 let inbound = early.on_client(segment, now);
                 let actions = match early.answer(now) {
@@ -372,15 +278,12 @@ impl Side {
             }
             Side::Primary(connection) => {
                 let (outbound, actions) = connection.on_server(segment, now);
-                (outbound, actions.into())
+                (outbound, released(actions))
             }
-            Side::Shadow(shadow) => {
-                let (outbound, actions) = shadow.on_output(segment, now);
-                (outbound, actions.into())
-            }
+            Side::Shadow(shadow) => shadow.on_output(segment, now),
             Side::Pending(_) => {
                 let actions = Actions {
-                    counts: [Some(Counter::OutputMuted), None],
+                    count: Some(Counter::OutputMuted),
                     ..Actions::default()
                 };
                 (Outbound::Swallow, actions)
@@ -416,7 +319,7 @@ impl Side {
     /// Memory for a segment to the client, or for its change, was short.
     pub fn not_sent(&mut self, now: Instant) -> Actions {
         match self {
-            Side::Primary(connection) => connection.starve(now).into(),
+            Side::Primary(connection) => released(connection.starve(now)),
             // Its socket sends it again.
             Side::Shadow(_) | Side::Pending(_) => Actions::default(),
         }
@@ -432,8 +335,8 @@ impl Side {
     /// Memory to hold a segment from `start` on was short. `actions` are those that came with it.
     pub fn not_held(&mut self, start: SeqNumber, actions: &mut Actions, now: Instant) {
         match self {
-            Side::Shadow(shadow) => actions.counts = [Some(shadow.not_held(start)), None],
-            Side::Primary(connection) => *actions = connection.starve(now).into(),
+            Side::Shadow(shadow) => actions.count = Some(shadow.not_held(start)),
+            Side::Primary(connection) => *actions = released(connection.starve(now)),
             Side::Pending(_) => {}
         }
     }
@@ -450,7 +353,7 @@ impl Side {
     pub fn on_record(&mut self, record: &Record, now: Instant) -> Actions {
         match (record, self) {
             (Record::Close(_, why), Side::Shadow(shadow)) => {
-                let actions = Actions::from(shadow.on_close(*why, now));
+                let actions = shadow.on_close(*why, now);
                 match why {
                     Close::Unprotected => actions.clear_queue(),
                     Close::Ended => actions,
@@ -460,9 +363,9 @@ impl Side {
                 shadow.on_acked(*acked);
                 Actions::tell(shadow.on_query())
             }
-            (Record::Compare(_, word), Side::Shadow(shadow)) => shadow.on_compare(*word).into(),
+            (Record::Compare(_, word), Side::Shadow(shadow)) => shadow.on_compare(*word),
             (Record::Compared(_, word), Side::Primary(connection)) => {
-                connection.on_compared(*word, now).into()
+                released(connection.on_compared(*word, now))
             }
             (Record::Acked(_, acked), Side::Shadow(shadow)) => {
                 shadow.on_acked(*acked);
@@ -472,17 +375,17 @@ impl Side {
                 Actions::tell(Some(Record::Gone(*id, Gone::Ended)))
             }
             (Record::Progress(progress), Side::Primary(connection)) => {
-                connection.on_progress(progress, now).into()
+                released(connection.on_progress(progress, now))
             }
             (Record::Moved(_), side @ Side::Primary(_)) => side.moved(now),
             (Record::Gone(_, why), Side::Shadow(shadow)) if shadow.is_over(*why) => {
                 Actions::remove()
             }
             (Record::Missing(_, span), Side::Primary(connection)) => {
-                connection.on_missing(span).into()
+                released(connection.on_missing(span))
             }
             (Record::Gone(_, why), Side::Primary(connection)) => {
-                connection.on_gone(*why, now).into()
+                released(connection.on_gone(*why, now))
             }
             _ => Actions::default(),
         }
@@ -498,8 +401,8 @@ impl Side {
         };
         *self = Side::Shadow(shadow.moved());
         Actions {
-            counts: [Some(Counter::ConnectionsMoved), None],
-            ..Actions::from(actions).clear_queue()
+            count: Some(Counter::ConnectionsMoved),
+            ..actions.clear_queue()
         }
     }
 
@@ -508,7 +411,7 @@ impl Side {
         match self {
             Side::Shadow(shadow) => {
                 let carried = shadow.is_carried();
-                let actions = Actions::from(shadow.carry(now, before));
+                let actions = shadow.carry(now, before);
                 Actions {
                     flush_held: shadow.is_carried() && !carried,
                     ..actions
@@ -546,15 +449,15 @@ impl Side {
     ) -> Option<Actions> {
         self.poll_at().filter(|at| *at <= now)?;
         Some(match self {
-            Side::Primary(connection) => connection.poll(now, stall).into(),
-            Side::Shadow(shadow) => shadow.poll(now).into(),
+            Side::Primary(connection) => released(connection.poll(now, stall)),
+            Side::Shadow(shadow) => shadow.poll(now),
             Side::Pending(early) if !early.waits(heard, now) => match early.ask_again(now) {
                 Some(question) => Actions {
                     send: Some(question),
                     ..Actions::default()
                 },
                 None => Actions {
-                    counts: [Some(Counter::PendingExpired), None],
+                    count: Some(Counter::PendingExpired),
                     ..Actions::remove()
                 },
             },
@@ -568,8 +471,8 @@ impl Side {
     /// The time has come to compare the connection with the kernel's socket.
     pub fn sweep(&mut self, now: Instant) -> Actions {
         match self {
-            Side::Primary(connection) => connection.sweep(now).into(),
-            Side::Shadow(shadow) => shadow.sweep(now).into(),
+            Side::Primary(connection) => released(connection.sweep(now)),
+            Side::Shadow(shadow) => shadow.sweep(now),
             Side::Pending(_) => Actions::default(),
         }
     }
@@ -577,8 +480,8 @@ impl Side {
     /// What the kernel has for the connection.
     pub fn on_socket(&mut self, socket: Socket, now: Instant) -> Actions {
         match self {
-            Side::Primary(connection) => connection.on_socket(socket, now).into(),
-            Side::Shadow(shadow) => shadow.on_socket(socket, now).into(),
+            Side::Primary(connection) => released(connection.on_socket(socket, now)),
+            Side::Shadow(shadow) => shadow.on_socket(socket, now),
             Side::Pending(_) => Actions::default(),
         }
     }
@@ -586,16 +489,14 @@ impl Side {
     /// What an earlier session left is void: a primary's connection goes on alone (`why`), a backup's shadow ends, and what it has noted is of no use.
     pub fn end_session(&mut self, why: Counter, peer: Peer, now: Instant) -> Actions {
         match self {
-            Side::Primary(connection) => connection.unprotect(why, peer, now).into(),
+            Side::Primary(connection) => released(connection.unprotect(why, peer, now)),
             // Who carried it is gone. The client must not wait for what never comes.
             Side::Shadow(shadow) if shadow.is_moved() => Actions {
                 send: Some(shadow.reset(now)),
-                counts: [Some(Counter::MovedReset), None],
+                count: Some(Counter::MovedReset),
                 ..Actions::remove()
             },
-            Side::Shadow(shadow) if !shadow.is_speaking() => {
-                Actions::from(shadow.abandon(now)).clear_queue()
-            }
+            Side::Shadow(shadow) if !shadow.is_speaking() => shadow.abandon(now).clear_queue(),
             Side::Shadow(shadow) => {
                 shadow.on_successor();
                 Actions::default()
@@ -610,11 +511,11 @@ impl Side {
             Side::Primary(connection) => match connection.step_down(now) {
                 Some((shadow, actions)) => {
                     *self = Side::Shadow(shadow);
-                    Actions::from(actions).clear_queue()
+                    actions.clear_queue()
                 }
                 None => Actions::remove(),
             },
-            Side::Shadow(shadow) => Actions::from(shadow.step_down(now)).clear_queue(),
+            Side::Shadow(shadow) => shadow.step_down(now).clear_queue(),
             Side::Pending(_) => Actions::remove(),
         }
     }
@@ -630,12 +531,11 @@ impl Side {
             Side::Primary(_) => Actions::remove(),
             Side::Shadow(shadow) => {
                 let ready = shadow.is_ready();
-                let actions = Actions::from(shadow.take_over(now, before));
+                let actions = shadow.take_over(now, before);
                 let speaks = shadow.is_speaking();
                 let acknowledges = actions.send.filter(|_| speaks);
-                let [count, _] = actions.counts;
                 Actions {
-                    counts: [count, acknowledges.map(|_| Counter::TakeoverAcks)],
+                    also: acknowledges.map(|_| Counter::TakeoverAcks),
                     flush_held: ready && speaks,
                     ..actions
                 }
@@ -648,7 +548,7 @@ impl Side {
                 }
                 match early.ask(id, before, now) {
                     Some(question) => Actions {
-                        counts: [Some(Counter::TakeoverAsked), None],
+                        count: Some(Counter::TakeoverAsked),
                         send: Some(question),
                         ..Actions::default()
                     },
@@ -661,11 +561,10 @@ impl Side {
     /// Goes on with a connection that the primary has not told of, as its client tells.
     fn go_on(&mut self, open: &Open, now: Instant, before: Predecessor) -> Actions {
         let (mut shadow, syn) = Shadow::guessed(open, now);
-        let actions = Actions::from(shadow.take_over(now, before));
+        let actions = shadow.take_over(now, before);
         *self = Side::Shadow(shadow);
-        let [count, _] = actions.counts;
         Actions {
-            counts: [count, Some(Counter::TakeoverGuessed)],
+            also: Some(Counter::TakeoverGuessed),
             inject: Some(syn),
             ..actions
         }
@@ -678,9 +577,9 @@ impl Side {
         };
         let reset = shadow.is_speaking().then(|| shadow.reset(now));
         Actions {
-            counts: [reset.map(|_| Counter::MigratedReset), None],
+            count: reset.map(|_| Counter::MigratedReset),
             send: reset,
-            ..shadow.doom(now).into()
+            ..shadow.doom(now)
         }
     }
 }

@@ -10,6 +10,7 @@ use script::{
     c, flow, ms, p, plain_open, s, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY, SHADOW,
 };
 use sttcp::{
+    actions::Actions,
     config::Refusal,
     counters::Counter,
     digest::{Difference, Divergence, Mark, Word},
@@ -17,7 +18,7 @@ use sttcp::{
     node::{Peer, Predecessor},
     primary::{Moves, Terms, STALL_TIMEOUT},
     seq::SeqNumber,
-    side::{open, Actions, Side},
+    side::{open, Side},
     time::Instant,
     verdict::Inbound,
     wire::{Flags, Segment},
@@ -269,12 +270,15 @@ fn difference_is_for_the_takeover_to_reset_if_it_is_told_so() {
     };
     let mut side = diverged();
     let actions = side.take_over(|| ID, ms(2), before(false));
-    assert_eq!(actions.counts[0], Some(Counter::TakeoverContinued));
+    assert_eq!(actions.count, Some(Counter::TakeoverContinued));
     assert!(side.is_migrated());
 
     let mut side = diverged();
     let actions = side.take_over(|| ID, ms(2), before(true));
-    assert_eq!(actions.counts, [Some(Counter::TakeoverDiverged), None]);
+    assert_eq!(
+        (actions.count, actions.also),
+        (Some(Counter::TakeoverDiverged), None)
+    );
     assert!(actions.send.unwrap().flags.contains(Flags::RST));
     assert!(actions.inject.unwrap().flags.contains(Flags::RST));
     assert!(!side.is_migrated() && !actions.flush_held);
@@ -293,7 +297,7 @@ fn difference_is_for_the_takeover_to_reset_if_it_is_told_so() {
     let mut same = shadow();
     same.say(0, 10, ms(0));
     let actions = same.side.take_over(|| ID, ms(2), before(true));
-    assert_eq!(actions.counts[0], Some(Counter::TakeoverContinued));
+    assert_eq!(actions.count, Some(Counter::TakeoverContinued));
 }
 
 #[test]

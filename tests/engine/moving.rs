@@ -10,12 +10,13 @@ use script::{
 };
 use std::time::Duration;
 use sttcp::{
+    actions::Actions,
     counters::Counter,
     message::{Close, Gone, Progress, Record},
     node::{Peer, Predecessor},
     primary::{Moves, Policy, Socket, Terms, STALL_TIMEOUT},
     program::{Failure, Scope, Watch},
-    side::{open, unknown, Actions, Side},
+    side::{open, unknown, Side},
     verdict::{Inbound, Outbound},
     wire::{Flags, Segment},
 };
@@ -87,7 +88,10 @@ fn moved() -> Side {
     let mut side = primary();
     fails(&mut side);
     let actions = side.on_record(&MOVED, ms(5));
-    assert_eq!(actions.counts, [Some(Counter::ConnectionsMoved), None]);
+    assert_eq!(
+        (actions.count, actions.also),
+        (Some(Counter::ConnectionsMoved), None)
+    );
     // The socket here ends, without a word to the client.
     assert!(actions.inject.unwrap().flags.contains(Flags::RST));
     assert!(is_silent(&actions) && actions.clear_queue && !actions.remove);
@@ -100,7 +104,10 @@ fn carried() -> Side {
     side.on_output(&seg(s(0), c(0)).data(20), ms(1));
     let actions = side.carry(ID, ms(4), before());
     assert_eq!(actions.record, Some(MOVED));
-    assert_eq!(actions.counts, [Some(Counter::ConnectionsTaken), None]);
+    assert_eq!(
+        (actions.count, actions.also),
+        (Some(Counter::ConnectionsTaken), None)
+    );
     assert!(actions.flush_held && side.is_carried() && side.is_migrated());
     side
 }
@@ -112,7 +119,7 @@ fn failure_moves_the_connection_and_not_the_node() {
     assert_eq!(actions.failed, None);
     assert_eq!(actions.moves, Some(Failure::Ended));
     assert_eq!(actions.record, Some(MOVE));
-    assert_eq!(actions.counts[0], Some(Counter::ServersEnded));
+    assert_eq!(actions.count, Some(Counter::ServersEnded));
     assert!(is_silent(&actions));
     // Nothing more is said here, whatever the stack says, and the backup's answer is waited for.
     let said = [
@@ -186,7 +193,7 @@ fn backup_goes_on_and_says_so_as_often_as_it_is_asked() {
     // The node takes over: the connection is one of its own from then on.
     let actions = side.take_over(|| ID, ms(8), Predecessor::default());
     assert!(!side.is_carried() && side.is_migrated() && !actions.remove);
-    assert_eq!(actions.counts, [None, None]);
+    assert_eq!((actions.count, actions.also), (None, None));
 }
 
 #[test]
@@ -218,7 +225,7 @@ fn different_server_does_not_go_on_if_it_is_told_so() {
     };
     let actions = side.carry(ID, ms(2), strict);
     assert_eq!(actions.record, Some(GONE));
-    assert_eq!(actions.counts[0], Some(Counter::TakeoverDiverged));
+    assert_eq!(actions.count, Some(Counter::TakeoverDiverged));
     assert!(!side.is_carried());
 }
 
@@ -257,7 +264,7 @@ fn client_is_reset_when_who_carried_its_connection_is_lost() {
     let reset = actions.send.unwrap();
     assert!(reset.flags.contains(Flags::RST) && actions.remove);
     assert_eq!(reset.seq, p(15));
-    assert_eq!(actions.counts[0], Some(Counter::MovedReset));
+    assert_eq!(actions.count, Some(Counter::MovedReset));
 }
 
 #[test]

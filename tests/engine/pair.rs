@@ -22,11 +22,12 @@ use proptest::{collection::vec, prelude::*};
 use script::{flow, ms, seg, seq, syn, Script, ID};
 use std::collections::VecDeque;
 use sttcp::{
+    actions::Actions,
     message::{Bytes, Close, Record},
     node::{Peer, Predecessor},
-    primary::{self, Connection, State, Terms, STALL_TIMEOUT},
+    primary::{Connection, State, Terms, STALL_TIMEOUT},
     seq::SeqNumber,
-    shadow::{self, Shadow},
+    shadow::Shadow,
     time::Instant,
     verdict::{Inbound, Outbound},
     wire::{Flags, Segment},
@@ -214,9 +215,9 @@ impl World {
     }
 
     /// Carries out what the primary's connection wants.
-    fn obey(&mut self, actions: primary::Actions) {
+    fn obey(&mut self, actions: Actions) {
         self.to_backup.extend(actions.record);
-        if let Some(end) = actions.release {
+        if let Some(end) = actions.release_retained {
             let end = end.since(self.c(0)) as u32;
             self.retained.retain(|span| span.1 > end);
         }
@@ -238,7 +239,7 @@ impl World {
             }
             resend = self.connection.resend_next();
         }
-        if actions.flush {
+        if actions.flush_held {
             assert_ne!(self.connection.state(), State::Opening);
             for segment in std::mem::take(&mut self.awaiting) {
                 self.primary_emits(&segment, true);
@@ -425,7 +426,7 @@ impl World {
         self.carry_out(actions);
     }
 
-    fn carry_out(&mut self, actions: shadow::Actions) {
+    fn carry_out(&mut self, actions: Actions) {
         assert!(!actions.remove);
         self.to_primary.extend(actions.record);
         if let Some(acked) = actions.release_held {

@@ -8,12 +8,12 @@ mod script;
 use script::{c, flow, linux, ms, p, plain_open, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY};
 use std::time::Duration;
 use sttcp::{
+    actions::Actions,
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES},
     node::Peer,
     primary::{
-        plain_handshake, Actions, Census, Connection, Moves, Policy, Socket, State, Terms,
-        STALL_TIMEOUT,
+        plain_handshake, Census, Connection, Moves, Policy, Socket, State, Terms, STALL_TIMEOUT,
     },
     program::Watch,
     rewrite::{Blank, Rewrite, SackRewrite},
@@ -285,27 +285,31 @@ fn server_waits_for_the_shadow_with_what_it_says() {
     greets(&mut connection);
     // When there is a shadow it is as if the server said it only now.
     swallowed(connection.on_server(&seg(p(20), c(100)).window(500), ms(202)));
-    assert!(connection.on_progress(&progress(0, 0), ms(203)).flush);
+    assert!(connection.on_progress(&progress(0, 0), ms(203)).flush_held);
     gated(
         connection.on_server(&seg(p(0), c(100)).data(20).window(500), ms(203)),
         c(0),
         600,
     );
-    assert!(!connection.on_progress(&progress(100, 0), ms(204)).flush);
+    assert!(
+        !connection
+            .on_progress(&progress(100, 0), ms(204))
+            .flush_held
+    );
     assert!(
         !connection
             .unprotect(Counter::UnprotectedBackupLost, Peer::Absent, ms(205))
-            .flush
+            .flush_held
     );
 
     let mut refused = opening();
     greets(&mut refused);
-    assert!(refused.on_gone(Gone::Refused, ms(202)).flush);
+    assert!(refused.on_gone(Gone::Refused, ms(202)).flush_held);
     unchanged(refused.on_server(&seg(p(0), c(0)).data(20), ms(203)));
     let mut forgotten = opening();
     greets(&mut forgotten);
     let mut now = ms(202);
-    while !forgotten.poll(now, STALL_TIMEOUT).flush {
+    while !forgotten.poll(now, STALL_TIMEOUT).flush_held {
         now = forgotten.poll_at().unwrap();
     }
     assert_eq!(
@@ -314,8 +318,8 @@ fn server_waits_for_the_shadow_with_what_it_says() {
     );
     let mut starved = opening();
     greets(&mut starved);
-    assert!(!starved.starve(ms(202)).flush);
-    assert!(starved.on_gone(Gone::Ended, ms(203)).flush);
+    assert!(!starved.starve(ms(202)).flush_held);
+    assert!(starved.on_gone(Gone::Ended, ms(203)).flush_held);
 }
 
 #[test]
@@ -328,7 +332,7 @@ fn server_waits_until_a_lost_backup_must_know() {
     assert_eq!(old.on_server(&greeting, ms(1)).0, hold);
     assert!(
         !old.unprotect(Counter::UnprotectedBackupLost, unaware, ms(2))
-            .flush
+            .flush_held
     );
     let mut new = half_open();
     new.on_client(&seg(c(0), p(0)), unaware, ms(2));
@@ -338,7 +342,7 @@ fn server_waits_until_a_lost_backup_must_know() {
         swallowed(connection.on_server(&seg(p(10), c(20)), ms(4)));
         assert_eq!(connection.poll_at(), Some(ms(500)));
         let actions = connection.poll(ms(500), STALL_TIMEOUT);
-        assert!(actions.flush);
+        assert!(actions.flush_held);
         assert_eq!(actions.send.map(|ack| ack.ack), Some(c(20)));
         assert_eq!(connection.poll_at(), None);
         // It goes out as of now.
@@ -352,7 +356,7 @@ fn server_waits_until_a_lost_backup_must_know() {
         assert_eq!(old.on_server(&greeting, ms(1)).0, hold);
         assert!(
             old.unprotect(Counter::UnprotectedBackupLost, peer, ms(2))
-                .flush
+                .flush_held
         );
     }
 }
@@ -421,7 +425,7 @@ fn acknowledgement_waits_for_the_backup() {
 fn shadow_ahead_of_the_primary_changes_nothing() {
     let mut connection = protected();
     let released = Actions {
-        release: Some(c(100)),
+        release_retained: Some(c(100)),
         ..Actions::default()
     };
     assert_eq!(connection.on_progress(&progress(100, 0), ms(2)), released);
@@ -574,11 +578,15 @@ fn client_bytes_are_kept_until_the_shadow_has_them() {
     assert!(!keeps(seg(c(100), p(0))));
     assert!(!keeps(seg(c(0), p(0)).data(100).flag(Flags::URG)));
     assert_eq!(
-        connection.on_progress(&progress(100, 0), ms(3)).release,
+        connection
+            .on_progress(&progress(100, 0), ms(3))
+            .release_retained,
         Some(c(100))
     );
     assert_eq!(
-        connection.on_progress(&progress(100, 0), ms(3)).release,
+        connection
+            .on_progress(&progress(100, 0), ms(3))
+            .release_retained,
         None
     );
     // What it has is not kept again.
@@ -722,7 +730,10 @@ fn lost_tail_is_sent_in_parts() {
     let actions = connection.on_progress(&progress(2 * PART, 0), ms(9));
     assert_eq!(actions.resend, span(2 * PART, 40_000));
     let actions = connection.on_progress(&progress(40_000, 0), ms(10));
-    assert_eq!((actions.resend, actions.release), (None, Some(c(40_000))));
+    assert_eq!(
+        (actions.resend, actions.release_retained),
+        (None, Some(c(40_000)))
+    );
 }
 
 #[test]
@@ -1489,7 +1500,7 @@ fn eager_server_waits_for_the_shadow_as_any_does() {
     kept(&mut connection, 0, 100);
     swallowed(connection.on_server(&seg(p(10), c(100)), ms(1)));
     let actions = connection.on_progress(&progress(0, 0), ms(2));
-    assert!(actions.flush);
+    assert!(actions.flush_held);
     assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
     assert_eq!(actions.record, acked(100));
 }

@@ -7,10 +7,11 @@ mod script;
 
 use script::{c, flow, ms, p, plain_open, seg, syn, syn_ack, Script, CLIENT, ID, PRIMARY};
 use sttcp::{
+    actions::Actions,
     counters::Counter,
     message::{Close, Gone, Progress, Record},
     node::Peer,
-    primary::{Actions, Connection, Socket, State, Terms, STALL_TIMEOUT},
+    primary::{Connection, Socket, State, Terms, STALL_TIMEOUT},
     program::{Failure, Scope, Watch},
     rewrite::Rewrite,
     time::Instant,

@@ -10,13 +10,14 @@ use script::{
 };
 use std::time::Duration;
 use sttcp::{
+    actions::Actions,
     counters::Counter,
     message::{Bytes, Close, Gone, Open, Progress, Record, Span},
     node::{Peer, Predecessor},
     primary::{Connection, ConnectionId, Socket, Terms},
     rewrite::{Rewrite, SackRewrite},
     seq::{Delta, SeqNumber},
-    shadow::{Actions, Shadow},
+    shadow::Shadow,
     time::Instant,
     verdict::{Inbound, Outbound},
     wire::{Flags, Options, Segment, Timestamps},

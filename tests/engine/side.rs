@@ -11,12 +11,13 @@ use script::{
 };
 use std::time::Duration;
 use sttcp::{
+    actions::Actions,
     counters::Counter,
     message::{Close, Gone, Open, Progress, Record},
     node::{Peer, Predecessor, Role},
     primary::{ConnectionId, Socket, Terms, STALL_TIMEOUT},
     rewrite::Rewrite,
-    side::{early, is_fresh, open, unknown, Actions, Opening, Side},
+    side::{early, is_fresh, open, unknown, Opening, Side},
     time::Instant,
     verdict::{Inbound, Outbound},
     wire::{Flags, Options, Segment},
@@ -149,7 +150,10 @@ fn only_waiting_segments_are_inherited() {
         let opening = open(Some(&mut side), &later, ms(1));
         assert_eq!(opening.shadow.unwrap().id(), Some(later.id));
         assert!(opening.actions.inject.unwrap().opens());
-        assert_eq!(opening.actions.counts, [Some(Counter::ShadowsOpened), None]);
+        assert_eq!(
+            (opening.actions.count, opening.actions.also),
+            (Some(Counter::ShadowsOpened), None)
+        );
         opening.inherits
     };
     assert!(earlier(pending()));
@@ -192,11 +196,17 @@ fn early_segments_wait_a_second() {
     );
     let (outbound, actions) = side.on_output(&seg(s(0), c(0)), ms(1));
     assert_eq!(outbound, Outbound::Swallow);
-    assert_eq!(actions.counts, [Some(Counter::OutputMuted), None]);
+    assert_eq!(
+        (actions.count, actions.also),
+        (Some(Counter::OutputMuted), None)
+    );
     assert_eq!(side.poll_at(), Some(ms(1000)));
     assert_eq!(side.poll(ms(999), STALL_TIMEOUT, None), None);
     let expired = side.poll(ms(1000), STALL_TIMEOUT, None).unwrap();
-    assert_eq!(expired.counts, [Some(Counter::PendingExpired), None]);
+    assert_eq!(
+        (expired.count, expired.also),
+        (Some(Counter::PendingExpired), None)
+    );
     assert!(expired.remove);
 }
 
@@ -217,11 +227,11 @@ fn takeover_leaves_shadows_and_nothing_else() {
     let actions = side.take_over(|| ID, ms(2), Predecessor::default());
     assert!(side.is_migrated() && actions.flush_held && !actions.remove);
     assert_eq!(
-        actions.counts,
-        [
+        (actions.count, actions.also),
+        (
             Some(Counter::TakeoverContinued),
             Some(Counter::TakeoverAcks)
-        ]
+        )
     );
     let ack = actions.send.unwrap();
     assert_eq!((ack.seq, ack.ack), (p(0), c(0)));
@@ -252,7 +262,10 @@ fn client_that_waits_for_the_server_is_asked() {
     };
     let mut side = heard(&[]);
     let actions = side.take_over(|| ID, ms(300), before);
-    assert_eq!(actions.counts, [Some(Counter::TakeoverAsked), None]);
+    assert_eq!(
+        (actions.count, actions.also),
+        (Some(Counter::TakeoverAsked), None)
+    );
     let asked = actions.send.unwrap();
     // A client without a SYN-ACK must take it for nothing; any other has one of the two outside its window.
     assert_eq!((asked.flags, asked.ack), (Flags::ACK, c(0)));
@@ -268,11 +281,11 @@ fn client_that_waits_for_the_server_is_asked() {
     let (inbound, actions) = side.on_client(&third, Peer::Absent, ms(901));
     assert_eq!(inbound, Inbound::Ignore);
     assert_eq!(
-        actions.counts,
-        [
+        (actions.count, actions.also),
+        (
             Some(Counter::TakeoverContinued),
             Some(Counter::TakeoverGuessed)
-        ]
+        )
     );
     assert!(actions.inject.unwrap().opens() && side.is_migrated());
     assert_eq!(side.id(), Some(ID));
@@ -314,11 +327,11 @@ fn client_tells_what_a_dead_primary_did_not() {
     assert!(side.is_migrated() && !side.is_embryonic());
     assert_eq!(side.id(), Some(ID));
     assert_eq!(
-        actions.counts,
-        [
+        (actions.count, actions.also),
+        (
             Some(Counter::TakeoverContinued),
             Some(Counter::TakeoverGuessed)
-        ]
+        )
     );
     // This host's stack hears what the client said to the primary's.
     let asked = actions.inject.unwrap();
@@ -351,7 +364,10 @@ fn remembered(mut side: Side, silence: u64) -> u64 {
         let heard = Instant::from_nanos(now.as_nanos().saturating_sub(silence * 1_000_000));
         let actions = side.poll(now, STALL_TIMEOUT, Some(heard)).unwrap();
         if actions.remove {
-            assert_eq!(actions.counts, [Some(Counter::PendingExpired), None]);
+            assert_eq!(
+                (actions.count, actions.also),
+                (Some(Counter::PendingExpired), None)
+            );
             return now.as_nanos() / 1_000_000;
         }
         assert_eq!(actions, Actions::default());
@@ -415,7 +431,7 @@ fn guess_agrees_to_what_this_stack_does() {
         ..linux(70_000, 500, 9)
     };
     let (_, actions) = side.on_output(&syn_ack(SHADOW).options(without), ms(201));
-    assert_eq!(actions.counts[0], Some(Counter::TakeoverReset));
+    assert_eq!(actions.count, Some(Counter::TakeoverReset));
 }
 
 #[test]
@@ -460,10 +476,7 @@ fn no_guess_without_the_whole_handshake() {
 fn session_that_ends_leaves_the_primary_alone_and_no_shadow() {
     let why = Counter::UnprotectedBackupLost;
     let mut side = primary();
-    assert_eq!(
-        side.end_session(why, Peer::Absent, ms(2)).counts[0],
-        Some(why)
-    );
+    assert_eq!(side.end_session(why, Peer::Absent, ms(2)).count, Some(why));
     let mut side = shadow();
     let actions = side.end_session(why, Peer::Absent, ms(2));
     assert!(actions.clear_queue);
@@ -498,7 +511,10 @@ fn who_leaves_resets_what_lives_by_translation() {
     side.take_over(|| ID, ms(1), Predecessor::default());
     let actions = side.leave(ms(2));
     assert!(reset(actions.inject) && reset(actions.send));
-    assert_eq!(actions.counts, [Some(Counter::MigratedReset), None]);
+    assert_eq!(
+        (actions.count, actions.also),
+        (Some(Counter::MigratedReset), None)
+    );
 }
 
 #[test]
@@ -506,7 +522,7 @@ fn shortage_of_memory() {
     // The primary's connection goes on unprotected; a shadow's socket sends again.
     let mut side = primary();
     assert_eq!(
-        side.not_sent(ms(2)).counts[0],
+        side.not_sent(ms(2)).count,
         Some(Counter::UnprotectedNoMemory)
     );
     assert_eq!(shadow().not_sent(ms(2)), Actions::default());
@@ -514,12 +530,15 @@ fn shortage_of_memory() {
     let (outbound, mut actions) = side.on_output(&seg(s(0), c(0)).data(60), ms(2));
     assert_eq!(outbound, Outbound::Hold(p(0), p(60)));
     side.not_held(p(0), &mut actions, ms(2));
-    assert_eq!(actions.counts, [Some(Counter::NoMemory), None]);
+    assert_eq!(
+        (actions.count, actions.also),
+        (Some(Counter::NoMemory), None)
+    );
     let mut side = opening();
     let (outbound, mut actions) = side.on_output(&seg(p(0), c(0)).data(60), ms(2));
     assert_eq!(outbound, Outbound::Hold(p(0), p(60)));
     side.not_held(p(0), &mut actions, ms(2));
-    assert_eq!(actions.counts[0], Some(Counter::UnprotectedNoMemory));
+    assert_eq!(actions.count, Some(Counter::UnprotectedNoMemory));
     assert!(!actions.flush_held);
     let confirmed = Record::Gone(ID, Gone::Ended);
     assert!(side.on_record(&confirmed, ms(3)).flush_held);

@@ -14,6 +14,7 @@ use crate::step::Setting;
 use crate::tcp::{Habits, State as Stack, Tcp};
 use std::{collections::VecDeque, time::Duration};
 use sttcp::{
+    actions::Actions,
     counters::Counter,
     detector::Timing,
     lease::Isolation,
@@ -23,7 +24,7 @@ use sttcp::{
     rewrite::{Checksum, Rewrite},
     seq::{Delta, SeqNumber},
     shadow::Shadow,
-    side::{self, Actions, Side},
+    side::{self, Side},
     time::{earliest, Instant},
     verdict::{Inbound, Outbound},
     wire::{Flags, Flow, Segment},
@@ -286,7 +287,7 @@ impl Host {
 
     fn carry_out(&mut self, at: usize, actions: Actions) {
         let (now, may_speak) = (self.now, self.may_speak(self.now));
-        for counter in actions.counts.into_iter().flatten() {
+        for counter in [actions.count, actions.also].into_iter().flatten() {
             self.count(counter);
         }
         assert_eq!(actions.diverged, None, "the servers do not differ");

@@ -16,6 +16,7 @@ use smoltcp::socket::tcp::State as SocketState;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
+use sttcp::actions::Actions;
 use sttcp::counters::Counter;
 use sttcp::detector::Timing;
 use sttcp::emit::{emit, emit_header, MAX_PACKET};
@@ -27,7 +28,7 @@ use sttcp::node::{Event, Node, Peer, Role};
 use sttcp::primary::{self, plain_handshake, ConnectionId, Policy, Socket, STALL_TIMEOUT};
 use sttcp::rewrite::{Checksum, Rewrite};
 use sttcp::seq::SeqNumber;
-use sttcp::side::{self, Actions, Side};
+use sttcp::side::{self, Side};
 use sttcp::time::{earliest, Instant};
 use sttcp::verdict::{Inbound, Outbound};
 use sttcp::wire::{Flow, Packet, Segment};
@@ -752,7 +753,7 @@ impl Host {
     }
 
     fn carry_out(&mut self, entry: &mut Entry, actions: Actions) -> bool {
-        for counter in actions.counts.into_iter().flatten() {
+        for counter in [actions.count, actions.also].into_iter().flatten() {
             if counter == Counter::TakeoverHoles {
                 let facts = self.facts.entry(entry.flow.client.port).or_default();
                 facts.gave_up_after = Some(self.now - facts.moved_at);
