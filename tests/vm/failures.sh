@@ -25,11 +25,11 @@ says_goodbye() {
     shift
     before=$(counter "$silent" takeovers_goodbye)
     survives "$text" goodbye solo "$@"
-    [[ $(counter "$speaker" takeovers_goodbye) -eq $((before + 1)) ]]
-    result $? "$text: the host has said so"
-    awk -v redis="$(pause redis)" -v download="$(pause download)" -v limit=$((2 * INTERVAL)) 'BEGIN { exit !(redis < limit && download < limit) }'
-    result $? "$text: the clients wait less than two heartbeats"
+    shows "$text: the host has said so" [ "$(counter "$speaker" takeovers_goodbye)" -eq $((before + 1)) ]
+    shows "$text: the clients wait less than two heartbeats" pauses_below $((2 * INTERVAL))
 }
+
+pauses_below() { awk -v redis="$(pause redis)" -v download="$(pause download)" -v limit="$1" 'BEGIN { exit !(redis < limit && download < limit) }'; }
 
 # moves TEXT FOUND COUNTER COMMAND...: the speaker's host lives, its server fails, and the other serves.
 moves() {
@@ -37,16 +37,15 @@ moves() {
     shift 3
     before=$(counter "$speaker" "$name")
     survives "$text" "$found" protected "$@"
-    [[ $(counter "$silent" "$name") -gt $before ]] && in_step
-    result $? "$text: $name; the pair is in step"
+    shows "$text: $name" [ "$(counter "$silent" "$name")" -gt "$before" ]
+    shows "$text: the pair is in step" in_step
     restart_servers "$silent"
 }
 
 # switches_over TEXT: the speaker hands over by order.
 switches_over() {
     survives "$1" order protected on "$speaker" 'echo 1 >/proc/sys/net/sttcp/switchover'
-    in_step
-    result $? "$1: the roles are exchanged"
+    shows "$1: the roles are exchanged" in_step
 }
 
 panic() { on "$speaker" 'echo c >/proc/sysrq-trigger' || true; }

@@ -40,22 +40,20 @@ stays() {
     local text=$1 before
     before=$(epochs) paths=$(counter primary paths_lost)
     disturbs "$text" - protected "${@:2}"
-    [[ $(epochs) == "$before" ]] && has_state "$silent" shadowing
-    result $? "$text: nobody takes over"
+    shows "$text: nobody takes over" [ "$(epochs)" = "$before" ]
+    shows "$text: the pair is in step" in_step
 }
 
 ktap_begin
 pair_up || bail "the pair does not come up"
 for _ in $(seq "$ROUNDS"); do
     stays "cable cut" cut_cable
-    lost $((paths + 1))
-    result $? "cable cut: both hosts have noticed"
+    shows "cable cut: both hosts have noticed" lost $((paths + 1))
     plug primary 1
     in_step || bail "the cable does not come back"
     cut=$(counter "$speaker" cut_off)
     survives "service link cut at the primary" "other path" protected unplug "$speaker"
-    [[ $(counter "$silent" cut_off) -eq $((cut + 1)) ]]
-    result $? "service link cut at the primary: it says so and hands over"
+    shows "service link cut at the primary: it says so and hands over" [ "$(counter "$silent" cut_off)" -eq $((cut + 1)) ]
     plug "$silent"
     in_step || bail "the link does not come back"
     stays "service link cut at the backup" unplug "$silent"

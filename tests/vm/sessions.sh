@@ -28,6 +28,14 @@ end_streams() {
     return $status
 }
 
+# shows TEXT COMMAND...: a result of its own.
+shows() {
+    local text=$1 status=0
+    shift
+    "$@" || status=1
+    result $status "$text"
+}
+
 # goes_on TEXT FOUND CONDITION COMMAND...: both go on when the command made something fail; the condition, a command in one word, comes true before they end.
 goes_on() {
     local text=$1 found=$2 condition=$3 status=0
