@@ -44,15 +44,14 @@ boot() {
     for port in cmd out; do
         machine+=(-device "virtserialport,chardev=$port,name=$port")
     done
-    # Without the old timer chip, by which a guest on a busy host may find its processor to be a twentieth of what it is; its clock then runs twenty times as fast.
     # shellcheck disable=SC2046 # several words on purpose
     exec setpriv --pdeathsig KILL timeout -k 5 "$limit" setpriv --pdeathsig KILL \
         "$STTCP_QEMU" -nodefaults -no-user-config -display none -no-reboot -pidfile "$dir/pid" \
-        -M "${STTCP_MACHINE:-q35,pit=off}" $(accelerator) -m "$memory" -smp "$cpus" -kernel "$STTCP_VMLINUZ" -initrd "$STTCP_INITRD" \
+        -M "${STTCP_MACHINE:-q35}" $(accelerator) -m "$memory" -smp "$cpus" -kernel "$STTCP_VMLINUZ" -initrd "$STTCP_INITRD" \
         -serial "file:$dir/console" -device virtio-rng-pci \
         -virtfs "local,path=$dir/share,mount_tag=share,security_model=none,multidevs=remap" "${machine[@]}" \
         -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off no5lvl audit=0 init_on_alloc=0 tsc=nowatchdog random.trust_cpu=on $(
-            addresses) net.ifnames=0 8250.nr_uarts=1 watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120$append" "$@" </dev/null
+            addresses) $(processor_clock) net.ifnames=0 8250.nr_uarts=1 watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120$append" "$@" </dev/null
 }
 
 # machine_ready: what boot needs, made if missing. Call it once, before the first boot. STTCP_FLAVOUR=debug boots the debug kernel.
@@ -69,6 +68,7 @@ machine_ready() {
     STTCP_INITRD=$("$STTCP_TOP/scripts/image.sh" ${STTCP_ARCHIVES-})
     export STTCP_QEMU STTCP_VMLINUZ STTCP_INITRD
     probe_kvm
+    measure_processor
 }
 
 accelerator() {
@@ -85,6 +85,55 @@ accelerator() {
 }
 # Code at another address is translated once more, so programs at random addresses start four times as slowly when emulated.
 addresses() { [[ ${STTCP_ACCEL-} == kvm ]] || echo norandmaps; }
+
+# processor_clock: what the guest's time-stamp counter counts in a millisecond. On a busy host it may find that to be a twentieth of what it is, and its clock
+# then runs twenty times as fast.
+processor_clock() { [[ -z ${STTCP_TSC_KHZ-} || -n ${STTCP_ICOUNT-} || ${STTCP_ACCEL-} == kvm ]] || echo "tsc_early_khz=$STTCP_TSC_KHZ"; }
+
+# measure_processor: sets STTCP_TSC_KHZ, to what an emulated guest sees too: the host's counter. Measured once for each boot of the host.
+measure_processor() {
+    local answer
+    [[ $STTCP_ACCEL == tcg && -z ${STTCP_TSC_KHZ-} ]] || return 0
+    answer=$STTCP_CACHE/tsc-$(key "$(</proc/sys/kernel/random/boot_id)")
+    if [[ ! -s $answer ]]; then
+        # shellcheck disable=SC2016 # expanded there
+        "$STTCP_TOP/scripts/chroot.sh" bash -c 'gcc -O1 -x c -o "$0" - && "$0"; rm -f "$0"' "/tmp/tsc.$$" >"$answer.new" <<'C'
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <x86intrin.h>
+
+static int order(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+int main(void)
+{
+	double khz[9];
+
+	for (int i = 0; i < 9; i++) {
+		struct timespec from, to, pause = { .tv_nsec = 50000000 };
+		unsigned long long begun, ended;
+
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		begun = __rdtsc();
+		nanosleep(&pause, NULL);
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		ended = __rdtsc();
+		khz[i] = (ended - begun) * 1e6 / ((to.tv_sec - from.tv_sec) * 1e9 + to.tv_nsec - from.tv_nsec);
+	}
+	qsort(khz, 9, sizeof(*khz), order);
+	printf("%.0f\n", khz[4]);
+}
+C
+        mv "$answer.new" "$answer"
+    fi
+    STTCP_TSC_KHZ=$(<"$answer")
+    export STTCP_TSC_KHZ
+}
 
 # probe_kvm: sets STTCP_ACCEL. A device that exists and opens may still be unable to run this kernel: boot one, once for
 # each boot of the host.
