@@ -31,7 +31,7 @@ pick() {
     read -ra tests <<<"${*:2}"
     [[ ${#tests[@]} -gt 0 ]] || read -ra tests <<<"${TESTS-}"
     if [[ ${#tests[@]} -eq 0 ]]; then
-        mapfile -t tests < <(find "$dir" -name '*.sh' ! -name lib.sh ! -name sessions.sh -printf '%f\n' | sed 's/\.sh$//' | sort)
+        mapfile -t tests < <(find "$dir" -name '*.sh' ! -name 'lib*.sh' -printf '%f\n' | sed 's/\.sh$//' | sort)
     fi
     for name in "${tests[@]}"; do
         [[ -f $dir/$name.sh ]] || die "no test $dir/$name.sh"

@@ -72,7 +72,7 @@ begin_sttcp() {
         redis $host --bind "$VIP4"
     done
     wait_until 20 redis_answers primary "$VIP4" && wait_until 20 redis_answers backup "$VIP4" || return 1
-    set_control primary role primary && set_control backup role backup && wait_until 20 has_state primary protected
+    set_control primary role primary && set_control backup role backup && wait_until 20 has_state primary protected || return 1
     session=("$VIP4" "$REDIS") patience=$PATIENT
 }
 begin_keepalived() {
@@ -82,14 +82,13 @@ begin_keepalived() {
     wait_until 20 has_address primary || return 1
     printf '#!/bin/sh\nredis-cli -p %s replicaof no one\n%s' $REDIS "${1-}" >"$WORK/master.backup" && chmod 755 "$WORK/master.backup"
     vrrp backup 100 "$WORK/master.backup"
-    sleep 1
-    has_address primary && ! has_address backup
+    wait_until 20 grep -q 'Entering BACKUP STATE' "$WORK/keepalived.backup.log" && has_address primary && ! has_address backup || return 1
     session=("$VIP4" "$REDIS") patience=$IMPATIENT
 }
 begin_conntrackd() {
     modprobe nf_conntrack && { insmod /opt/bench/modules/nf_conntrack_netlink.ko || lsmod | grep -q nf_conntrack_netlink; } 2>/dev/null
     states primary 1 && states backup 2 || return 1
-    sleep 1
+    wait_until 20 test -S "$WORK/states.primary/control" && wait_until 20 test -S "$WORK/states.backup/control" || return 1
     # What the example of conntrackd's authors does: the other host's states go into the kernel.
     begin_keepalived "conntrackd -C $WORK/states.backup/conf -c
 conntrackd -C $WORK/states.backup/conf -f
@@ -124,6 +123,9 @@ sentinels_agree() {
         ip netns exec client redis-cli -p 26379 sentinel replicas service 2>/dev/null | grep -q 10.0.0.2
 }
 
+# knows_states: conntrackd of the backup has heard of the client's connection.
+knows_states() { backup conntrackd -C "$WORK/states.backup/conf" -e | grep -q "dport=$REDIS"; }
+
 # measure SETUP ROUND
 measure() {
     local setup=$1 round=$2 status=0 pid answer
@@ -137,16 +139,20 @@ measure() {
     SESSION_PATIENCE=$patience client python3 "$HERE/session.py" "${session[@]:0:2}" "$WORK/up" "$WORK/end" "${session[@]:2}" >"$WORK/session" 2>"$WORK/session.errors" &
     pid=$!
     wait_until 20 test -e "$WORK/up" || status=1
+    [ "$setup" != conntrackd ] || wait_until 20 knows_states || status=1
+    # At a moment of chance.
     sleep "1.$((RANDOM % 9))"
     ip -n switch link set to-primary down
     ip netns pids primary | xargs -r kill -9
-    sleep 6
+    rm -f "$WORK/up"
+    wait_until 30 test -e "$WORK/up" || status=1
     touch "$WORK/end"
     wait $pid || status=1
     answer=$(cat "$WORK/session")
     [ -n "$answer" ] || { sed 's/^/# /' "$WORK/session.errors"; status=1; }
     echo "# {\"bench\":\"rivals\",\"setup\":\"$setup\",${answer#\{}"
-    result $status "$setup, $round: the client counts on"
+    [ "$setup" != sttcp ] || grep -q '"sessions": 1, "failed": 0, "lost": 0,' "$WORK/session" || status=1
+    result $status "$setup, $round: the client counts on$([ "$setup" != sttcp ] || echo ", in the session that it had")"
 }
 
 ktap_begin

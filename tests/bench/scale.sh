@@ -1,16 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What grows with the number of connections: so many idle ones are held, and then an echo, a download and a new connection are measured beside them, the
-# memory that each idle one takes of either host's module, and how long a takeover is for some that speak among them. Prints a line of JSON for each
-# number. Modes: plain, without the module, and gated.
+# What grows with the number of connections: so many idle ones are held, and then an echo, a download and a new connection are measured beside them, and by
+# how much the kernel's slabs have grown for each. Prints a line of JSON for each number. Modes: plain, without the module, and gated.
 
 . "$(dirname "$0")/lib.sh"
 IDLE=7100
 
 # idle_up COUNT: both hosts' servers, and the client's connections.
 idle_up() {
-    local host addresses=()
+    local host number addresses=()
     for number in 10 11 12 13; do
         [ "$number" = 10 ] || ip -n client addr add "10.0.0.$number/24" dev eth0
         addresses+=("10.0.0.$number")
@@ -33,8 +32,8 @@ idle_listens() {
 }
 # slabs: bytes in all of the kernel's slabs.
 slabs() { awk '/^Slab:/ { print $2 * 1024 }' /proc/meminfo; }
-# own HOST: bytes that the module has asked for on the host, as far as connections go.
-protected_ones() { ip netns exec "$1" awk '$3 == "protected" || $3 == "shadow"' /proc/net/sttcp | wc -l; }
+# all_are STATE HOST COUNT
+all_are() { [ "$(ip netns exec "$2" grep -c " $1 " /proc/net/sttcp)" -ge "$3" ]; }
 
 ktap_begin
 for mode in ${MODES:-plain gated}; do
@@ -43,7 +42,7 @@ for mode in ${MODES:-plain gated}; do
         up "$mode" || status=1
         before=$(slabs)
         idle_up "$count" || status=1
-        sleep 3
+        [ "$mode" = plain ] || { wait_until 60 all_are protected primary "$count" && wait_until 60 all_are shadow backup "$count"; } || status=1
         memory=$((($(slabs) - before) / count))
         line="\"bench\":\"scale\",\"mode\":\"$mode\",\"connections\":$count,\"slab_bytes_each\":$memory"
         for load in echo download connection; do

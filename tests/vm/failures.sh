@@ -15,7 +15,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../../scripts/segment.sh"
 . "$STTCP_TOP/tests/vm/lib.sh"
-. "$STTCP_TOP/tests/vm/sessions.sh"
+. "$STTCP_TOP/tests/vm/lib-sessions.sh"
 ROUNDS=${ROUNDS:-1}
 APP_FAILURE=node
 

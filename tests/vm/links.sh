@@ -16,7 +16,7 @@ set -euo pipefail
 export CABLE=1
 . "$(dirname "$0")/../../scripts/segment.sh"
 . "$STTCP_TOP/tests/vm/lib.sh"
-. "$STTCP_TOP/tests/vm/sessions.sh"
+. "$STTCP_TOP/tests/vm/lib-sessions.sh"
 ROUNDS=${ROUNDS:-1}
 
 # epochs: of both hosts; a takeover makes them rise.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A client that counts up in Redis, one INCR after the other, and begins anew when it must.
 
-session.py ADDR PORT UP UNTIL [SENTINEL...]   makes the file UP when it counts, and ends when the file UNTIL is there.
+session.py ADDR PORT UP UNTIL [SENTINEL...]   makes the file UP when it has an answer and there is none, and ends when the file UNTIL is there.
 With sentinels (ADDR:PORT) it asks them who is master whenever it begins. Prints a line of JSON: how often it began, requests that failed, numbers that it was
 told and that were lost, the longest time between two answers.
 """
@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 
+# For a sentinel's answer.
 PATIENCE = 0.5
 PAUSE = 0.01
 
@@ -58,8 +59,7 @@ def master():
 
 
 address, up, until, sentinels = (sys.argv[1], int(sys.argv[2])), sys.argv[3], sys.argv[4], sys.argv[5:]
-# One that waits for longer than a takeover takes would never notice that its connection is of no use: whose session survives may be more patient.
-patience = float(os.environ.get("SESSION_PATIENCE", PATIENCE))
+patience = float(os.environ["SESSION_PATIENCE"])
 stream, begun, failed, told, lost = None, 0, 0, 0, 0
 last, gap = None, 0.0
 while not os.path.exists(until):
@@ -74,7 +74,7 @@ while not os.path.exists(until):
         told = number
         if last is not None:
             gap = max(gap, now - last)
-        elif not os.path.exists(up):
+        if not os.path.exists(up):
             open(up, "w").close()
         last = now
         time.sleep(0.002)
