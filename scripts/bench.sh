@@ -60,12 +60,7 @@ scale_table() {
 }
 
 rivals_table() {
-    awk "$fields"'
-        function median(list,    value, n, at, to, held) {
-            n = split(list, value, " ")
-            for (at = 2; at <= n; at++) { held = value[at]; for (to = at - 1; to > 0 && value[to] > held + 0; to--) value[to + 1] = value[to]; value[to + 1] = held + 0 }
-            return sprintf("%.0f (%.0f to %.0f)", value[int((n + 1) / 2)], value[1], value[n])
-        }
+    awk "$awk_median $fields"'
         {
             setup = field["setup"]
             if (!(setup in times)) order[++rows] = setup

@@ -92,47 +92,16 @@ processor_clock() { [[ -z ${STTCP_TSC_KHZ-} || -n ${STTCP_ICOUNT-} || ${STTCP_AC
 
 # measure_processor: sets STTCP_TSC_KHZ, to what an emulated guest sees too: the host's counter. Measured once for each boot of the host.
 measure_processor() {
-    local answer
+    local source=$STTCP_TOP/scripts/processor.c answer
     [[ $STTCP_ACCEL == tcg && -z ${STTCP_TSC_KHZ-} ]] || return 0
-    answer=$STTCP_CACHE/tsc-$(key "$(</proc/sys/kernel/random/boot_id)")
-    if [[ ! -s $answer ]]; then
-        # shellcheck disable=SC2016 # expanded there
-        "$STTCP_TOP/scripts/chroot.sh" bash -c 'gcc -O1 -x c -o "$0" - && "$0"; rm -f "$0"' "/tmp/tsc.$$" >"$answer.new" <<'C'
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-#include <x86intrin.h>
-
-static int order(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-int main(void)
-{
-	double khz[9];
-
-	for (int i = 0; i < 9; i++) {
-		struct timespec from, to, pause = { .tv_nsec = 50000000 };
-		unsigned long long begun, ended;
-
-		clock_gettime(CLOCK_MONOTONIC, &from);
-		begun = __rdtsc();
-		nanosleep(&pause, NULL);
-		clock_gettime(CLOCK_MONOTONIC, &to);
-		ended = __rdtsc();
-		khz[i] = (ended - begun) * 1e6 / ((to.tv_sec - from.tv_sec) * 1e9 + to.tv_nsec - from.tv_nsec);
-	}
-	qsort(khz, 9, sizeof(*khz), order);
-	printf("%.0f\n", khz[4]);
-}
-C
-        mv "$answer.new" "$answer"
-    fi
-    STTCP_TSC_KHZ=$(<"$answer")
+    answer=$(artefact processor "$(key "$source" "$(</proc/sys/kernel/random/boot_id)")" count_ticks "$source")
+    STTCP_TSC_KHZ=$(<"$answer/khz")
     export STTCP_TSC_KHZ
+}
+# count_ticks DIR SOURCE
+count_ticks() {
+    "$STTCP_TOP/scripts/chroot.sh" gcc -O1 -o "$1/ticks" "$2"
+    "$STTCP_TOP/scripts/chroot.sh" "$1/ticks" >"$1/khz"
 }
 
 # probe_kvm: sets STTCP_ACCEL. A device that exists and opens may still be unable to run this kernel: boot one, once for

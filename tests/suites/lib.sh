@@ -110,3 +110,28 @@ protect() {
     set_control primary role primary && set_control backup role backup
     settle
 }
+
+# finishes TEXT CONNECTIONS FATE COMMAND...: a client runs to its end, for six seconds or so, through a takeover at a moment of chance if FATE says so. What it
+# says is in $WORK/said, and the last line of that is its result.
+finishes() {
+    local text=$1 connections=$2 status=0 pid
+    wanted "$text" || return
+    watch "$3"
+    [ "$3" = whole ] || text+=", through a takeover"
+    "${@:4}" >"$WORK/said" 2>"$WORK/complained" &
+    pid=$!
+    if [ "$3" = takeover ]; then
+        draw 10
+        sleep 2.$drawn
+        cut_speaker || status=1
+        ! ended $pid || {
+            echo "# all was over before the cut"
+            status=1
+        }
+    fi
+    wait $pid || status=1
+    watched "$connections" || status=1
+    [ "$3" = whole ] || rejoin || status=1
+    [ $status -eq 0 ] || note "$WORK/said" "$WORK/complained"
+    result $status "$text: $(tail -1 "$WORK/said" | tr -s ' \t' ' ')"
+}

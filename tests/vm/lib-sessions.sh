@@ -69,12 +69,7 @@ disturbs() {
 table() {
     echo "| $1 | found by | times | Redis session, ms | download, ms |"
     echo '| --- | --- | ---: | ---: | ---: |'
-    awk -F'|' '
-        function median(list,    value, count, at, to, held) {
-            count = split(list, value, " ")
-            for (at = 2; at <= count; at++) { held = value[at]; for (to = at - 1; to > 0 && value[to] + 0 > held + 0; to--) value[to + 1] = value[to]; value[to + 1] = held }
-            return sprintf("%.0f (%.0f to %.0f)", value[int((count + 1) / 2)], value[1], value[count])
-        }
+    awk -F'|' "$awk_median"'
         !($1 in times) { order[++rows] = $1 }
         { times[$1]++; found[$1] = $2; redis[$1] = redis[$1] " " $3; download[$1] = download[$1] " " $4 }
         END { for (row = 1; row <= rows; row++) { it = order[row]; printf "| %s | %s | %d | %s | %s |\n", it, found[it], times[it], median(redis[it]), median(download[it]) } }' "$WORK/figures"

@@ -569,10 +569,10 @@ impl World {
         }
         if was == Stack::Open && self.clients[at].state == Stack::Closed && ours {
             // A host that has no memory for the last acknowledgement, and that for seconds, has nothing left at last but the stack's answer.
-            let starved = self
-                .hosts
-                .iter()
-                .any(|host| host.starved && host.speaks && host.stacks[at].state == Stack::Closed);
+            let starved = self.truth[at].owner.is_some_and(|owner| {
+                let host = &self.hosts[owner];
+                host.starved && host.stacks[at].state == Stack::Closed
+            });
             assert!(!reset || starved, "reset without a cause: {segment:?}");
         }
     }
