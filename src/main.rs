@@ -32,18 +32,21 @@ module! {
 }
 
 struct Sttcp {
-    // Dropped in this order: no more calls from sockets, then the namespaces' nodes.
+    // Dropped in this order: no more calls from sockets, then the namespaces' nodes, then the memory that their connections had.
     _probe: sys::tracepoint::DataReadyProbe<receive::Delivered>,
     _namespaces: sys::pernet::Registration<control::Namespace>,
+    _connections: sys::slab::Cache<table::Entry>,
 }
 
 impl kernel::Module for Sttcp {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        let connections = sys::slab::Cache::new()?;
         let namespaces = sys::pernet::Registration::new()?;
         let probe = sys::tracepoint::DataReadyProbe::register()?;
         Ok(Self {
             _probe: probe,
             _namespaces: namespaces,
+            _connections: connections,
         })
     }
 }

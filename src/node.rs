@@ -420,8 +420,8 @@ impl Node {
         let (from, to) = entry.side.difference().unwrap_or_default();
         pr_warn!(
             "the two servers differ on {} to {}: the same for {from} bytes, not for {to}\n",
-            Show(entry.flow.service.to_socket_addr()),
-            Show(entry.flow.client.to_socket_addr())
+            Show(entry.side.flow().service.to_socket_addr()),
+            Show(entry.side.flow().client.to_socket_addr())
         );
     }
 
@@ -555,7 +555,7 @@ impl Node {
             entry.queue.clear();
         }
         if let Some(segment) = &actions.inject {
-            if !self.inject(&entry.flow, segment, entry.ifindex) {
+            if !self.inject(entry.side.flow(), segment, entry.ifindex) {
                 entry.side.not_injected();
             }
         }
@@ -582,7 +582,7 @@ impl Node {
             if !self.may_speak_on(&entry.side) {
                 entry.side.on_silence(now());
                 self.count(Counter::OutputIsolated);
-            } else if !self.transmit(&entry.flow, segment) && !self.not_sent(entry) {
+            } else if !self.transmit(entry.side.flow(), segment) && !self.not_sent(entry) {
                 return false;
             }
         }
@@ -590,17 +590,17 @@ impl Node {
             self.on_divergence(entry);
         }
         if let Some(failure) = actions.moves {
-            self.on_move(&entry.flow, failure);
+            self.on_move(entry.side.flow(), failure);
         }
         if let Some(failure) = actions.failed {
-            self.on_failure(&entry.flow, failure);
+            self.on_failure(entry.side.flow(), failure);
         }
         if actions.remove {
             return false;
         }
         self.attend(entry);
         !actions.check_socket || {
-            let socket = self.socket(&entry.flow, entry.ifindex);
+            let socket = self.socket(entry.side.flow(), entry.ifindex);
             let actions = entry.side.on_socket(socket, now());
             self.carry_out(entry, actions)
         }
@@ -803,7 +803,7 @@ impl Node {
     fn sweep_entry(&self, entry: &mut Entry, now: Instant, number: u32, relinked: bool) -> bool {
         if let (Side::Shadow(shadow), false) = (&entry.side, self.speaks()) {
             if relinked || (shadow.id().0 as u32 ^ number) % WARM_EVERY == 0 {
-                self.warm(&entry.flow);
+                self.warm(entry.side.flow());
             }
         }
         if !self.may_speak_on(&entry.side) {

@@ -298,7 +298,7 @@ impl Node {
             }
             return;
         };
-        let flow = entry.flow;
+        let flow = *entry.side.flow();
         let actions = match record {
             Record::Move(id) => {
                 let before = self.engine.lock().mover();
@@ -322,7 +322,7 @@ impl Node {
         let (segment, answer) = entry.side.on_bytes(bytes);
         if let Some(segment) = segment {
             self.count(Counter::BytesInjected);
-            if !self.inject_bytes(&entry.flow, &segment, bytes.payload, entry.ifindex) {
+            if !self.inject_bytes(entry.side.flow(), &segment, bytes.payload, entry.ifindex) {
                 entry.side.not_injected();
             }
         }
@@ -357,7 +357,7 @@ impl Node {
         let heritage = bucket.remove(&flow).filter(|_| inherits);
         let ifindex = heritage.as_ref().map_or(0, |entry| entry.ifindex);
         let ifindex = if ifindex == 0 { self.tap() } else { ifindex };
-        let Some((entry, _)) = bucket.insert(flow, shadow, ifindex) else {
+        let Some((entry, _)) = bucket.insert(shadow, ifindex) else {
             self.tell(&Record::Gone(open.id, Gone::NoMemory));
             return;
         };

@@ -27,7 +27,7 @@ use kernel::sync::rcu;
 pub(crate) const HEADERS: usize = 192;
 
 /// How many client segments wait for one shadow.
-const MAX_PENDING: usize = 128;
+const MAX_PENDING: u32 = 128;
 
 /// What a hook sees of a packet.
 pub(crate) enum Seen {
@@ -187,7 +187,7 @@ impl Node {
             bucket.remove(flow);
             let name = self.table.name(flow);
             match Side::from_syn(name, *flow, segment, self.terms(), now()) {
-                Ok(side) => match bucket.insert(*flow, side, skb.ifindex()) {
+                Ok(side) => match bucket.insert(side, skb.ifindex()) {
                     Some((_, evicted)) if evicted => self.count(Counter::HalfOpenEvicted),
                     Some(_) => {}
                     None => self.count(Counter::UnprotectedNoMemory),
@@ -243,7 +243,7 @@ impl Node {
         let Some(side) = side::early(flow, segment, self.joined(), now()) else {
             return Verdict::Drop(skb);
         };
-        match bucket.insert(*flow, side, skb.ifindex()) {
+        match bucket.insert(side, skb.ifindex()) {
             Some((entry, evicted)) => {
                 if evicted {
                     self.count(Counter::PendingOverflow);

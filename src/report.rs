@@ -51,7 +51,10 @@ impl Report<CONNECTIONS> for Shared {
                 ),
                 Side::Pending(_) => ("pending", 0, 0, entry.queue.len()),
             };
-            let (client, service) = (Show(entry.flow.client), Show(entry.flow.service));
+            let (client, service) = (
+                Show(entry.side.flow().client),
+                Show(entry.side.flow().service),
+            );
             seq_print!(
                 out,
                 "{client} {service} {state} lag_in={lag_in} lag_out={lag_out} held={held}"

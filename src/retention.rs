@@ -79,36 +79,35 @@ impl Retained {
         let Ok(copy) = skb.share() else {
             return false;
         };
-        self.budget.get_or_insert_with(|| budget.clone());
+        let size = u64::from(copy.truesize());
+        let budget = self.budget.get_or_insert_with(|| budget.clone());
+        budget.used.fetch_add(size, Relaxed);
+        self.bytes += size;
         self.queue.push_back(copy, tag);
-        self.recount();
         true
     }
 
     /// Frees the copies that end at `end` or before, but for those that came after one that ends later.
     pub(crate) fn release(&mut self, end: SeqNumber) {
-        while self
-            .queue
-            .pop_front_if(|tag| SeqNumber::new(tag.end) <= end)
-            .is_some()
-        {}
-        self.recount();
+        self.release_if(|tag| SeqNumber::new(tag.end) <= end);
     }
 
     /// Frees all copies.
     pub(crate) fn clear(&mut self) {
-        self.queue.clear();
-        self.recount();
+        self.release_if(|_| true);
     }
 
-    fn recount(&mut self) {
-        let bytes = self.queue.truesize();
-        if let Some(budget) = &self.budget {
-            // Modulo 2^64, so this may be less than nothing.
-            let change = bytes.wrapping_sub(self.bytes);
-            budget.used.fetch_add(change, Relaxed);
+    /// Frees the copies in front that are `over`.
+    fn release_if(&mut self, over: impl Fn(Tag) -> bool) {
+        let mut size = 0;
+        while let Some((copy, _)) = self.queue.pop_front_if(&over) {
+            size += u64::from(copy.truesize());
         }
-        self.bytes = bytes;
+        if let Some(budget) = &self.budget {
+            // Modulo 2^64, this is less.
+            budget.used.fetch_add(size.wrapping_neg(), Relaxed);
+        }
+        self.bytes -= size;
     }
 
     /// Reads the beginning of a span into `to`: what one copy has of it.

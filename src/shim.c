@@ -32,6 +32,17 @@ struct proc_dir_entry *sttcp_proc_net(const struct net *net)
 	return net->proc_net;
 }
 
+struct kmem_cache *sttcp_kmem_cache_create(const char *name, unsigned int size, unsigned int align)
+{
+	/* Not merged with others of its size: so the kernel tells of objects that are left. */
+	return kmem_cache_create(name, size, align, SLAB_NO_MERGE, NULL);
+}
+
+void *sttcp_kmem_cache_alloc(struct kmem_cache *cache)
+{
+	return kmem_cache_alloc(cache, GFP_ATOMIC);
+}
+
 struct sk_buff *sttcp_alloc_skb(unsigned int size)
 {
 	struct sk_buff *skb = alloc_skb(LL_MAX_HEADER + size, GFP_ATOMIC);

@@ -12,6 +12,7 @@
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <linux/skbuff.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/umh.h>
 #include <net/dst.h>
@@ -22,6 +23,10 @@
 /* Network namespaces. Any context. */
 void *sttcp_net_generic(const struct net *net, unsigned int id);
 struct proc_dir_entry *sttcp_proc_net(const struct net *net);
+
+/* Slab caches. The first from process context. */
+struct kmem_cache *sttcp_kmem_cache_create(const char *name, unsigned int size, unsigned int align);
+void *sttcp_kmem_cache_alloc(struct kmem_cache *cache);
 
 /* Packets. Any context, for their owner. */
 struct sk_buff *sttcp_alloc_skb(unsigned int size);

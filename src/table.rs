@@ -16,6 +16,7 @@ use crate::retention::Retained;
 use crate::sys::bh::{new_bh_lock, BhGuard, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::skb::SkbQueue;
+use crate::sys::slab::{Cached, SlabBox, Slot as Cache};
 use core::mem;
 use core::ops::{Deref, DerefMut};
 use core::pin::Pin;
@@ -42,7 +43,6 @@ pub(crate) const MAX_EMBRYONIC: usize = 2;
 
 /// One connection.
 pub(crate) struct Entry {
-    pub(crate) flow: Flow,
     pub(crate) side: Side,
     /// Client segments until the shadow is ready, then held output.
     pub(crate) queue: SkbQueue,
@@ -52,12 +52,22 @@ pub(crate) struct Entry {
     pub(crate) ifindex: u32,
     /// The number of its bucket.
     place: u32,
-    next: Option<KBox<Entry>>,
+    next: Option<SlabBox<Entry>>,
+}
+
+static ENTRIES: Cache = Cache::new();
+
+impl Cached for Entry {
+    const NAME: &'static CStr = c"sttcp_connection";
+
+    fn slot() -> &'static Cache {
+        &ENTRIES
+    }
 }
 
 /// The connections whose hashes end alike.
 pub(crate) struct Bucket {
-    head: Option<KBox<Entry>>,
+    head: Option<SlabBox<Entry>>,
     /// Its number.
     place: u32,
 }
@@ -65,7 +75,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// The connection between these endpoints.
     pub(crate) fn find(&mut self, flow: &Flow) -> Option<&mut Entry> {
-        self.find_by(|entry| entry.flow == *flow)
+        self.find_by(|entry| entry.side.flow() == flow)
     }
 
     /// The connection of this name.
@@ -84,40 +94,31 @@ impl Bucket {
         None
     }
 
-    /// Adds a connection; the flow must not be there. `None` if there is no memory. The second value says whether an embryonic one had to go.
+    /// Adds a connection; its flow must not be there. `None` if there is no memory. The second value says whether an embryonic one had to go.
     ///
     /// This allocates on the packet path: once for each connection, never for each packet.
-    pub(crate) fn insert(
-        &mut self,
-        flow: Flow,
-        side: Side,
-        ifindex: u32,
-    ) -> Option<(&mut Entry, bool)> {
+    pub(crate) fn insert(&mut self, side: Side, ifindex: u32) -> Option<(&mut Entry, bool)> {
         fail::at(match side {
             Side::Primary(_) => Site::Connection,
             Side::Shadow(_) => Site::Shadow,
             Side::Pending(_) => Site::Pending,
         })
         .ok()?;
-        let entry = KBox::new(
-            Entry {
-                flow,
-                side,
-                queue: SkbQueue::new(),
-                retained: Retained::new(),
-                ifindex,
-                place: self.place,
-                next: None,
-            },
-            GFP_ATOMIC,
-        );
-        let entry = entry.ok()?;
+        let entry = SlabBox::new(Entry {
+            side,
+            queue: SkbQueue::new(),
+            retained: Retained::new(),
+            ifindex,
+            place: self.place,
+            next: None,
+        })
+        .ok()?;
         let evicted = entry.side.is_embryonic() && self.evict();
         self.push(entry);
         self.head.as_deref_mut().map(|entry| (entry, evicted))
     }
 
-    fn push(&mut self, mut entry: KBox<Entry>) {
+    fn push(&mut self, mut entry: SlabBox<Entry>) {
         entry.place = self.place;
         entry.next = self.head.take();
         self.head = Some(entry);
@@ -135,9 +136,9 @@ impl Bucket {
     }
 
     /// Takes a connection out.
-    pub(crate) fn remove(&mut self, flow: &Flow) -> Option<KBox<Entry>> {
+    pub(crate) fn remove(&mut self, flow: &Flow) -> Option<SlabBox<Entry>> {
         let mut at = &mut self.head;
-        while at.as_ref().is_some_and(|entry| entry.flow != *flow) {
+        while at.as_ref().is_some_and(|entry| entry.side.flow() != flow) {
             at = &mut at.as_mut()?.next;
         }
         let mut entry = at.take()?;
@@ -321,7 +322,7 @@ impl Table {
             let mut moved = mem::take(&mut slot.lock().head);
             while let Some(mut entry) = moved {
                 moved = entry.next.take();
-                if let Some(mut bucket) = self.lock(&entry.flow) {
+                if let Some(mut bucket) = self.lock(entry.side.flow()) {
                     let at = entry.side.poll_at();
                     bucket.push(entry);
                     if let Some(at) = at {

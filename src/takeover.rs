@@ -84,7 +84,7 @@ impl Node {
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
         self.beat();
         self.table.retain(|entry| {
-            let flow = entry.flow;
+            let flow = *entry.side.flow();
             let actions = entry
                 .side
                 .take_over(|| self.table.name(&flow), begun, before);

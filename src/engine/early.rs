@@ -44,6 +44,7 @@ struct Question {
 /// A connection that the primary has not told of.
 #[derive(Debug)]
 pub struct Early {
+    flow: Flow,
     since: Instant,
     next_poll: Instant,
     /// What the SYN said, in the form of the primary's word; its number and clock come with [`Early::answered_at`].
@@ -57,12 +58,18 @@ impl Early {
     pub fn new(flow: &Flow, segment: &Segment, now: Instant) -> Option<Self> {
         let open = segment.opens().then(|| offer(flow, segment));
         (open.is_some() || is_data(segment)).then_some(Self {
+            flow: *flow,
             since: now,
             next_poll: now.after(PENDING),
             open: open.flatten(),
             answered_at: None,
             question: None,
         })
+    }
+
+    /// The connection's addresses.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
     }
 
     /// A segment of the client.

@@ -334,7 +334,7 @@ pub enum Record {
 }
 
 /// A part of a client's stream, client's numbers. A FIN is its last byte.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Span {
     /// Its first byte.
     pub start: SeqNumber,
@@ -356,6 +356,11 @@ pub struct Piece {
 }
 
 impl Span {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// What `copy` has of this span, if it has its start.
     pub fn piece(&self, copy: &Segment) -> Option<Piece> {
         if self.start < copy.seq || self.start >= copy.end() || self.start >= self.end {

@@ -41,7 +41,7 @@ use super::program::{Failure, Farewell, Finding, Held, Places, Pulse, Scope, Wat
 use super::rewrite::{Blank, Rewrite, SackRewrite};
 use super::seq::SeqNumber;
 use super::shadow::Shadow;
-use super::time::{earliest, timestamp_ticks, Instant};
+use super::time::{earliest, timestamp_ticks, Instant, ShortWait};
 use super::verdict::Outbound;
 use super::window::{ahead, widest, Window};
 use super::wire::{Flags, Flow, Options, Segment, Timestamps};
@@ -320,9 +320,9 @@ pub struct Connection {
     /// Since when the backup owes an answer: to the `Open`, for the acknowledgement or window that is held back, or to the `Close`.
     waiting_since: Option<Instant>,
     next_retry: Instant,
-    retry: Duration,
+    retry: ShortWait,
     /// How long the backup takes to answer, on average (of eight, as in RFC 6298, section 2).
-    answers_in_ns: u32,
+    answers_in: ShortWait,
     check_at: Option<Instant>,
     created: Instant,
 }
@@ -376,8 +376,8 @@ impl Connection {
             lingers_until: None,
             waiting_since: None,
             next_retry: now,
-            retry: RETRY,
-            answers_in_ns: 0,
+            retry: ShortWait::new(RETRY),
+            answers_in: ShortWait::default(),
             check_at: None,
             created: now,
         })
@@ -386,6 +386,11 @@ impl Connection {
     /// The connection's name.
     pub fn id(&self) -> ConnectionId {
         self.open.id
+    }
+
+    /// Its addresses.
+    pub fn flow(&self) -> &Flow {
+        &self.open.flow
     }
 
     /// Where it stands.
@@ -814,7 +819,7 @@ impl Connection {
     fn hand_over(&mut self, failure: Failure, actions: &mut Actions, now: Instant) {
         self.state = State::Moving;
         self.waiting_since = None;
-        self.retry = RETRY;
+        self.retry = ShortWait::new(RETRY);
         self.wait(now);
         actions.moves = Some(failure);
         actions.record = self
@@ -976,8 +981,7 @@ impl Connection {
         }
         if progress.rcv_nxt > self.shadow_rcv {
             if let Some(since) = self.waiting_since {
-                let took = now.since(since).min(SLOWEST).subsec_nanos();
-                self.answers_in_ns = self.answers_in_ns.saturating_mul(7).saturating_add(took) >> 3;
+                self.answers_in = self.answers_in.averaged(now.since(since).min(SLOWEST));
             }
             self.shadow_rcv = progress.rcv_nxt;
             // Left behind by half the circle, they would seem ahead.
@@ -1003,7 +1007,7 @@ impl Connection {
             self.opened_at = (self.shadow_edge, self.rcv_nxt);
         }
         if self.waiting_since.is_none() {
-            self.retry = self.patience();
+            self.retry = ShortWait::new(self.patience());
         }
         self.shadow_snd = self.shadow_snd.max(progress.snd_nxt);
         self.shadow_ended |= progress.fin;
@@ -1115,7 +1119,7 @@ impl Connection {
     fn leave(&mut self, why: Counter, now: Instant) -> Actions {
         self.state = State::Unprotected(why);
         self.waiting_since = None;
-        self.retry = RETRY;
+        self.retry = ShortWait::new(RETRY);
         self.wait(now);
         Actions {
             record: Some(Record::Close(self.open.id, Close::Unprotected)),
@@ -1171,10 +1175,10 @@ impl Connection {
         let mut actions = Actions::default();
         if let Some(since) = self.waiting_since.filter(|_| now >= self.next_retry) {
             let waited = now.since(since);
-            let first = self.retry <= self.patience();
+            let first = self.retry.get() <= self.patience();
             let longest = LONGEST_RETRY.max(self.patience());
-            self.retry = self.retry.saturating_mul(2).min(longest);
-            self.next_retry = now.after(self.retry);
+            self.retry = ShortWait::new(self.retry.get().saturating_mul(2).min(longest));
+            self.next_retry = now.after(self.retry.get());
             actions.record = Some(match self.state {
                 State::Opening if waited >= stall => {
                     return self.leave(Counter::UnprotectedOpenTimeout, now)
@@ -1266,7 +1270,7 @@ impl Connection {
         if self.gated() {
             self.state = State::Ended;
             self.waiting_since = None;
-            self.retry = RETRY;
+            self.retry = ShortWait::new(RETRY);
             self.wait(now);
             actions.record = Some(Record::Close(self.open.id, Close::Ended));
         }
@@ -1418,15 +1422,14 @@ impl Connection {
 
     /// How long the backup may take to say that it has what the primary has.
     fn patience(&self) -> Duration {
-        let answers_in = Duration::from_nanos(self.answers_in_ns.into());
-        REPAIR_AFTER.max(answers_in.saturating_mul(2))
+        REPAIR_AFTER.max(self.answers_in.get().saturating_mul(2))
     }
 
     /// The backup owes an answer from now on, if not for longer.
     fn wait(&mut self, now: Instant) {
         if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
-            self.next_retry = now.after(self.retry);
+            self.next_retry = now.after(self.retry.get());
         }
     }
 
@@ -1447,31 +1450,33 @@ impl Connection {
     }
 }
 
-/// Some parts of the client's stream, `N` at most, no two with the same beginning.
+/// Some parts of the client's stream, `N` at most, no two with the same beginning. The empty ones are free.
 #[derive(Debug)]
 struct Parts<const N: usize> {
-    spans: [Option<Span>; N],
+    spans: [Span; N],
 }
 
 impl<const N: usize> Default for Parts<N> {
     fn default() -> Self {
-        Self { spans: [None; N] }
+        Self {
+            spans: [Span::default(); N],
+        }
     }
 }
 
 impl<const N: usize> Parts<N> {
     /// Remembers one more, `false` if there is no room for it.
     fn add(&mut self, span: Span) -> bool {
-        let same = |slot: &Option<Span>| slot.is_some_and(|other| other.start == span.start);
+        let same = |other: &Span| !other.is_empty() && other.start == span.start;
         let at = self.spans.iter().position(same);
-        let at = at.or_else(|| self.spans.iter().position(Option::is_none));
+        let at = at.or_else(|| self.spans.iter().position(Span::is_empty));
         let slot = at.and_then(|at| self.spans.get_mut(at));
-        slot.map(|slot| *slot = Some(span)).is_some()
+        slot.map(|slot| *slot = span).is_some()
     }
 
     /// Makes the last one reach up to `end`, with what lies in between.
     fn widen(&mut self, end: SeqNumber) {
-        let spans = self.spans.iter_mut().flatten();
+        let spans = self.spans.iter_mut().filter(|span| !span.is_empty());
         let last = spans.reduce(|last, span| match span.start > last.start {
             true => span,
             false => last,
@@ -1483,17 +1488,18 @@ impl<const N: usize> Parts<N> {
 
     /// Takes out the first that is `wanted`.
     fn take(&mut self, wanted: impl Fn(Span) -> bool) -> Option<Span> {
-        let at = self
-            .spans
-            .iter()
-            .position(|slot| slot.is_some_and(&wanted))?;
-        self.spans.get_mut(at)?.take()
+        let mut spans = self.spans.iter_mut();
+        spans
+            .find(|span| !span.is_empty() && wanted(**span))
+            .map(core::mem::take)
     }
 
     /// Forgets those that are not `wanted`.
     fn keep(&mut self, wanted: impl Fn(&Span) -> bool) {
-        for slot in &mut self.spans {
-            *slot = slot.filter(&wanted);
+        for span in &mut self.spans {
+            if !wanted(span) {
+                *span = Span::default();
+            }
         }
     }
 }

@@ -94,7 +94,7 @@ pub(super) struct Held {
     pub(super) end: SeqNumber,
     pub(super) reset: bool,
     /// How often the shadow was asked since.
-    asked: u32,
+    asked: u8,
 }
 
 /// How soon a shadow is asked again that has not come to the end; then after twice as long each time.
@@ -117,7 +117,10 @@ impl Held {
 
     /// When to ask the shadow, or to judge it.
     pub(super) fn poll_at(&self, hold: Duration) -> Instant {
-        let times = 2_u32.checked_shl(self.asked).unwrap_or(0).wrapping_sub(1);
+        let times = 2_u32
+            .checked_shl(self.asked.into())
+            .unwrap_or(0)
+            .wrapping_sub(1);
         let ask_at = self.since.after(ASK_AGAIN.saturating_mul(times));
         ask_at.min(self.until(hold))
     }
@@ -134,7 +137,7 @@ impl Held {
     pub(super) fn again(self, now: Instant) -> Self {
         Self {
             since: now,
-            asked: u32::BITS,
+            asked: u8::MAX,
             ..self
         }
     }

@@ -93,8 +93,6 @@ struct Doubt {
 /// A shadow.
 #[derive(Debug)]
 pub struct Shadow {
-    id: ConnectionId,
-    flow: Flow,
     state: State,
     /// Whether this node speaks for the service: output goes to the client.
     speaking: bool,
@@ -107,6 +105,7 @@ pub struct Shadow {
     resets: bool,
     /// The primary never told of it: it is taken to have agreed to what this host's stack agrees to.
     guessed: bool,
+    /// Its name and addresses, and what the handshake has agreed to.
     open: Open,
     opened_at: Instant,
     syn_tries: u8,
@@ -170,8 +169,6 @@ impl Shadow {
     pub fn open(open: &Open, now: Instant) -> (Self, Segment) {
         let next = open.client_isn + 1;
         let shadow = Self {
-            id: open.id,
-            flow: open.flow,
             state: State::Opening,
             speaking: false,
             carried: false,
@@ -249,12 +246,12 @@ impl Shadow {
 
     /// The connection's name.
     pub fn id(&self) -> ConnectionId {
-        self.id
+        self.open.id
     }
 
     /// The connection's addresses.
     pub fn flow(&self) -> &Flow {
-        &self.flow
+        &self.open.flow
     }
 
     /// Whether the handshake with the local stack is through, so that the queue holds output and not input.
@@ -310,13 +307,13 @@ impl Shadow {
 
     /// Whether `open` is the primary's word for this very shadow, said again.
     pub fn is_for(&self, open: &Open) -> bool {
-        self.id == open.id
+        self.open.id == open.id
     }
 
     /// Whether `open` is the primary's word for an earlier connection between the same endpoints, delivered late.
     pub fn is_later_than(&self, open: &Open) -> bool {
         // A doomed one may be another primary's.
-        self.state != State::Doomed && self.id.is_later_than(open.id)
+        self.state != State::Doomed && self.open.id.is_later_than(open.id)
     }
 
     /// Whether this is the SYN that the local stack has yet to answer, so that there is no socket.
@@ -392,7 +389,7 @@ impl Shadow {
         let lag = self.client_ack.since(self.snd_nxt + self.delta);
         if lag > MAX_LAG && !self.speaking && self.state == State::Established {
             actions = self.doom(now);
-            actions.record = Some(Record::Gone(self.id, Gone::Ended));
+            actions.record = Some(Record::Gone(self.open.id, Gone::Ended));
             actions.count = Some(Counter::ShadowsBehind);
             return (Inbound::Drop(Counter::StrayIn), actions);
         }
@@ -413,7 +410,7 @@ impl Shadow {
         if segment.seq > self.client_nxt && !self.speaking && self.state == State::Established {
             // By what was seen and not by what the socket has taken: in-order segments may lie in its backlog.
             let (start, end) = (self.client_nxt, segment.seq);
-            actions.record = Some(Record::Missing(self.id, Span { start, end }));
+            actions.record = Some(Record::Missing(self.open.id, Span { start, end }));
         }
         self.client_nxt = self.client_nxt.max(segment.end());
         self.client_fin |= segment.flags.contains(Flags::FIN);
@@ -613,7 +610,7 @@ impl Shadow {
         }
         let diverged = self.digest.hear(word);
         Actions {
-            record: Some(Record::Compared(self.id, self.digest.word())),
+            record: Some(Record::Compared(self.open.id, self.digest.word())),
             diverged,
             ..Actions::default()
         }
@@ -692,7 +689,7 @@ impl Shadow {
     /// There will be no shadow. The primary is told; after a takeover it is the client that must not wait for an answer which never comes.
     fn refuse(&mut self, why: Gone, now: Instant) -> Actions {
         Actions {
-            record: (!self.speaking).then_some(Record::Gone(self.id, why)),
+            record: (!self.speaking).then_some(Record::Gone(self.open.id, why)),
             send: self.speaking.then(|| self.reset(now)),
             count: Some(if self.speaking {
                 Counter::TakeoverReset
@@ -744,7 +741,7 @@ impl Shadow {
                 self.reported = (self.rcv_nxt, self.edge, self.server_fin);
                 Some(Record::Progress(self.progress()))
             }
-            State::Doomed => Some(Record::Gone(self.id, Gone::Ended)),
+            State::Doomed => Some(Record::Gone(self.open.id, Gone::Ended)),
         }
     }
 
@@ -790,7 +787,7 @@ impl Shadow {
                 }
             }
         }
-        actions.record = Some(Record::Gone(self.id, Gone::Ended));
+        actions.record = Some(Record::Gone(self.open.id, Gone::Ended));
         actions
     }
 
@@ -833,7 +830,7 @@ impl Shadow {
         Actions {
             check_socket: self.is_ready(),
             record: reminds.then(|| match self.is_moved() {
-                true => Record::Query(self.id, self.rcv_nxt),
+                true => Record::Query(self.open.id, self.rcv_nxt),
                 false => Record::Progress(self.progress()),
             }),
             ..Actions::default()
@@ -865,7 +862,7 @@ impl Shadow {
         let lives = matches!(self.state, State::Opening | State::Established);
         let untimely = self.carried || !self.speaking && lives;
         Actions {
-            record: untimely.then_some(Record::Gone(self.id, Gone::Ended)),
+            record: untimely.then_some(Record::Gone(self.open.id, Gone::Ended)),
             remove: true,
             count: Some(Counter::ShadowsFinished),
             ..Actions::default()
@@ -990,10 +987,10 @@ impl Shadow {
 
     /// The primary's server has failed, and this one is to go on with the connection.
     pub fn carry(&mut self, now: Instant, before: Predecessor) -> Actions {
-        let gone = Some(Record::Gone(self.id, Gone::Ended));
+        let gone = Some(Record::Gone(self.open.id, Gone::Ended));
         if self.carried {
             return Actions {
-                record: Some(Record::Moved(self.id)),
+                record: Some(Record::Moved(self.open.id)),
                 ..Actions::default()
             };
         }
@@ -1007,7 +1004,7 @@ impl Shadow {
         self.carried = self.speaking;
         (actions.record, actions.count) = match self.carried {
             true => (
-                Some(Record::Moved(self.id)),
+                Some(Record::Moved(self.open.id)),
                 Some(Counter::ConnectionsTaken),
             ),
             false => (gone, actions.count),
@@ -1154,7 +1151,7 @@ impl Shadow {
 
     fn progress(&self) -> Progress {
         Progress {
-            id: self.id,
+            id: self.open.id,
             rcv_nxt: self.rcv_nxt + u32::from(planted(Plant::Progress)),
             snd_nxt: self.snd_nxt + self.delta,
             edge: self.edge,

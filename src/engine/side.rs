@@ -134,6 +134,15 @@ impl Side {
         Connection::from_syn(id, flow, syn, terms, now).map(Side::Primary)
     }
 
+    /// The connection's addresses.
+    pub fn flow(&self) -> &Flow {
+        match self {
+            Side::Primary(connection) => connection.flow(),
+            Side::Shadow(shadow) => shadow.flow(),
+            Side::Pending(early) => early.flow(),
+        }
+    }
+
     /// The connection's name, if it has one yet.
     pub fn id(&self) -> Option<ConnectionId> {
         match self {

@@ -39,6 +39,34 @@ impl Instant {
     }
 }
 
+/// A wait of less than 4.3 s, in the room of four bytes.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct ShortWait {
+    nanos: u32,
+}
+
+impl ShortWait {
+    /// So long, or as long as there are.
+    pub fn new(wait: Duration) -> Self {
+        Self {
+            nanos: nanos(wait).try_into().unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The average of such waits after one more, which counts for an eighth (RFC 6298, section 2).
+    pub fn averaged(self, wait: Duration) -> Self {
+        let rest = self.nanos.saturating_sub(self.nanos >> 3);
+        Self {
+            nanos: rest.saturating_add(Self::new(wait).nanos >> 3),
+        }
+    }
+
+    /// How long it is.
+    pub const fn get(self) -> Duration {
+        Duration::from_nanos(self.nanos as u64)
+    }
+}
+
 fn nanos(wait: Duration) -> u64 {
     wait.as_secs()
         .saturating_mul(1_000_000_000)

@@ -22,6 +22,8 @@ macro_rules! sites {
 }
 
 sites! {
+    /// The cache of the connections.
+    Slab => "slab",
     /// The registration in all namespaces.
     Pernet => "pernet",
     /// The probe at the tracepoint.

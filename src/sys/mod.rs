@@ -31,6 +31,7 @@ pub(crate) mod rcu;
 pub(crate) mod route;
 pub(crate) mod show;
 pub(crate) mod skb;
+pub(crate) mod slab;
 pub(crate) mod socket;
 pub(crate) mod sysctl;
 pub(crate) mod timer;

@@ -638,12 +638,10 @@ pub(crate) struct Tag {
 ///
 /// `head` is the first of `len` packets that the queue owns, chained by `next` up to `tail`, whose
 /// `next` is null. Both are null if `len` is zero. Each packet's `cb` begins with its [`Tag`].
-/// `truesize` is the sum of theirs.
 pub(crate) struct SkbQueue {
     head: *mut bindings::sk_buff,
     tail: *mut bindings::sk_buff,
-    len: usize,
-    truesize: u64,
+    len: u32,
 }
 
 // SAFETY: Any CPU. The queue owns its packets, and packets are `Send`.
@@ -666,23 +664,17 @@ impl SkbQueue {
             head: ptr::null_mut(),
             tail: ptr::null_mut(),
             len: 0,
-            truesize: 0,
         }
     }
 
     /// Packets.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> u32 {
         self.len
     }
 
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// The memory that the packets take, in bytes.
-    pub(crate) fn truesize(&self) -> u64 {
-        self.truesize
     }
 
     /// The field that chains a packet to the next.
@@ -748,14 +740,12 @@ impl SkbQueue {
         self.len -= 1;
         // SAFETY: Our queue. The packet was in it, and is no longer.
         let mut skb = unsafe { SkBuff::from_raw(skb) };
-        self.truesize -= u64::from(skb.truesize());
         skb.clear_cb();
         Some((skb, tag))
     }
 
     /// Appends a packet.
     pub(crate) fn push_back(&mut self, skb: SkBuff, tag: Tag) {
-        self.truesize += u64::from(skb.truesize());
         let skb = skb.into_raw().as_ptr();
         // SAFETY: Our packet.
         unsafe { *Self::tag(skb) = tag };
@@ -831,7 +821,6 @@ impl SkbQueue {
         unsafe { *self.link_after(self.tail) = other.head };
         self.tail = other.tail;
         self.len += other.len;
-        self.truesize += other.truesize;
         // INVARIANT: The packets belong to `self` now, and `other` is empty.
         core::mem::forget(core::mem::take(other));
     }
