@@ -146,6 +146,17 @@ impl Notify<Reboot> for Node {
     }
 }
 
+/// How the last word went, for the log.
+fn tell(said: Result) {
+    let why = match said {
+        Ok(()) => return pr_emerg!("dying: the backup is told\n"),
+        Err(EBUSY) => "another CPU was stopped with the device's lock",
+        Err(EAGAIN) => "the device takes no packet",
+        Err(_) => "there is no way to it",
+    };
+    pr_emerg!("dying, and the backup is not told: {why}\n");
+}
+
 impl Notify<Panic> for Node {
     /// The kernel dies. Every other CPU has stopped, whatever it holds stays locked, and interrupts are off.
     fn notified(&self) {
@@ -159,12 +170,15 @@ impl Notify<Panic> for Node {
             if let Some(goodbye) = engine.last_word(now()) {
                 let LastWord { frames, links } = &mut **last;
                 for (path, (frame, link)) in frames.iter_mut().zip(links).enumerate() {
-                    if let Some(frame) = frame.take() {
+                    // There may be one path.
+                    if let (Some(frame), Some(_)) = (frame.take(), &link) {
                         let key = keys.signing();
-                        self.send_last(&outbox.sockets, path, &goodbye, frame, *link, key);
+                        tell(self.send_last(&outbox.sockets, path, &goodbye, frame, *link, key));
                     }
                 }
             }
+        } else {
+            pr_emerg!("dying, and the backup is not told: another CPU was stopped with a lock of this module\n");
         }
         // Unlocking would run softirqs.
         mem::forget(locks);

@@ -245,16 +245,13 @@ impl Node {
         frame: Frame,
         link: Option<Link>,
         key: &Key,
-    ) -> bool {
+    ) -> Result {
         let header = goodbye.emit();
         let tag = key.tag(&[&header]);
         let socket = sockets.get(path).and_then(Option::as_ref);
-        socket
-            .zip(self.peer.get(path))
-            .zip(link)
-            .is_some_and(|((socket, end), link)| {
-                socket.send_last(end, &[&header, &tag], frame, &link)
-            })
+        let way = socket.zip(self.peer.get(path)).zip(link);
+        let ((socket, end), link) = way.ok_or(ENETDOWN)?;
+        socket.send_last(end, &[&header, &tag], frame, &link)
     }
 
     fn authentic<'a>(

@@ -245,22 +245,28 @@ bool sttcp_dev_is_stacked(const struct net_device *dev)
 	return !list_empty(&dev->adj_list.lower);
 }
 
-bool sttcp_tx_trylock(struct net_device *dev)
+unsigned int sttcp_tx_queues(const struct net_device *dev)
 {
-	return __netif_tx_trylock(netdev_get_tx_queue(dev, 0));
+	return READ_ONCE(dev->real_num_tx_queues);
 }
 
-void sttcp_tx_unlock(struct net_device *dev)
+bool sttcp_tx_trylock(struct net_device *dev, unsigned int index)
 {
-	__netif_tx_unlock(netdev_get_tx_queue(dev, 0));
+	return __netif_tx_trylock(netdev_get_tx_queue(dev, index));
 }
 
-bool sttcp_start_xmit(struct sk_buff *skb, struct net_device *dev)
+void sttcp_tx_unlock(struct net_device *dev, unsigned int index)
 {
-	struct netdev_queue *queue = netdev_get_tx_queue(dev, 0);
+	__netif_tx_unlock(netdev_get_tx_queue(dev, index));
+}
 
-	skb_set_queue_mapping(skb, 0);
-	return !netif_xmit_frozen_or_drv_stopped(queue) &&
+/* Also into a queue that is stopped: room for one packet there mostly is, and a driver looks for itself. */
+bool sttcp_start_xmit(struct sk_buff *skb, struct net_device *dev, unsigned int index)
+{
+	struct netdev_queue *queue = netdev_get_tx_queue(dev, index);
+
+	skb_set_queue_mapping(skb, index);
+	return !test_bit(__QUEUE_STATE_FROZEN, &queue->state) &&
 	       dev_xmit_complete(netdev_start_xmit(skb, dev, queue, false));
 }
 

@@ -84,9 +84,10 @@ u8 sttcp_tw_substate(const struct sock *sk);
  */
 bool sttcp_skb_eth_header(const struct sk_buff *skb, u8 *to);
 bool sttcp_dev_is_stacked(const struct net_device *dev);
-bool sttcp_tx_trylock(struct net_device *dev);
-void sttcp_tx_unlock(struct net_device *dev);
-bool sttcp_start_xmit(struct sk_buff *skb, struct net_device *dev);
+unsigned int sttcp_tx_queues(const struct net_device *dev);
+bool sttcp_tx_trylock(struct net_device *dev, unsigned int index);
+void sttcp_tx_unlock(struct net_device *dev, unsigned int index);
+bool sttcp_start_xmit(struct sk_buff *skb, struct net_device *dev, unsigned int index);
 int sttcp_register_panic_notifier(struct notifier_block *block);
 int sttcp_unregister_panic_notifier(struct notifier_block *block);
 

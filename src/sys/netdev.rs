@@ -11,6 +11,7 @@ use core::{
     net::IpAddr,
     ptr::{self, NonNull},
 };
+use kernel::prelude::*;
 use kernel::sync::rcu;
 
 /// A network device, `struct net_device`.
@@ -104,20 +105,32 @@ impl<'rcu> Device<'rcu> {
         unsafe { bindings::sttcp_dev_is_stacked(self.as_ptr()) }
     }
 
-    /// Gives the device a packet, past its queue, if nobody holds its lock. One that it does not take is not freed. Whether it
-    /// took it.
-    pub(super) fn start_xmit(self, skb: SkBuff) -> bool {
+    /// Gives the device a packet, past what waits for it, by the first of its queues whose lock nobody holds and that takes it. One that it does not take is not
+    /// freed.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if every queue is locked, `EAGAIN` if the device refuses.
+    pub(super) fn start_xmit(self, skb: SkBuff) -> Result {
         let skb = skb.into_raw();
+        let mut why = EBUSY;
         // SAFETY: Under RCU. The device is there, by the type invariant.
-        if !unsafe { bindings::sttcp_tx_trylock(self.as_ptr()) } {
-            return false;
+        for queue in 0..unsafe { bindings::sttcp_tx_queues(self.as_ptr()) } {
+            // SAFETY: Under RCU. The device is there, and has this queue.
+            if !unsafe { bindings::sttcp_tx_trylock(self.as_ptr(), queue) } {
+                continue;
+            }
+            // SAFETY: Our packet. It has a link header and its device, whose lock is held; a device that
+            // takes it consumes it.
+            let taken = unsafe { bindings::sttcp_start_xmit(skb.as_ptr(), self.as_ptr(), queue) };
+            // SAFETY: Under RCU. The device is there, and the lock was taken just now.
+            unsafe { bindings::sttcp_tx_unlock(self.as_ptr(), queue) };
+            if taken {
+                return Ok(());
+            }
+            why = EAGAIN;
         }
-        // SAFETY: Our packet. It has a link header and its device, whose lock is held; a device that
-        // takes it consumes it.
-        let taken = unsafe { bindings::sttcp_start_xmit(skb.as_ptr(), self.as_ptr()) };
-        // SAFETY: Under RCU. The device is there, and the lock was taken just now.
-        unsafe { bindings::sttcp_tx_unlock(self.as_ptr()) };
-        taken
+        Err(why)
     }
 }
 

@@ -574,19 +574,23 @@ impl SkBuff {
 
     /// Sends the packet, one IP packet made by [`fill`](Self::fill), back by the link that another came by. For a kernel that
     /// dies: it waits for no lock, and passes neither a queue nor a hook. A packet that the device does not take is not freed, as that may
-    /// wait too. Whether it took it.
-    pub(super) fn transmit_last(self, net: Net, link: &Link) -> bool {
+    /// wait too.
+    ///
+    /// # Errors
+    ///
+    /// `ENETDOWN` if there is no way, and those of [`Device::start_xmit`].
+    pub(super) fn transmit_last(self, net: Net, link: &Link) -> Result {
         let mut skb = ManuallyDrop::new(self);
         let rcu = rcu::read_lock();
         let Some(dev) = Device::by_index(net, link.ifindex, &rcu) else {
-            return false;
+            return Err(ENETDOWN);
         };
         if !dev.is_up() || dev.is_stacked() || skb.headroom() < ETH_HLEN {
-            return false;
+            return Err(ENETDOWN);
         }
         let [to, from, kind] = [6..12, 0..6, 12..14].map(|part| link.header.get(part));
         let (Some(to), Some(from), Some(kind)) = (to, from, kind) else {
-            return false;
+            return Err(ENETDOWN);
         };
         // SAFETY: Our packet. It has room for the header.
         let mut at = unsafe { bindings::skb_push(skb.as_ptr(), ETH_HLEN as u32) }.cast::<u8>();

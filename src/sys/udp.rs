@@ -213,21 +213,25 @@ impl<H: Receive> Socket<H> {
     }
 
     /// Sends a datagram that fits into `frame` back by the link that one came by, see
-    /// [`SkBuff::transmit_last`]. For a kernel that dies. Whether the device took it.
+    /// [`SkBuff::transmit_last`]. For a kernel that dies.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SkBuff::transmit_last`], and `EINVAL` if there is no such way.
     pub(crate) fn send_last(
         &self,
         to: SocketAddr,
         payload: &[&[u8]; 2],
         frame: Frame,
         link: &Link,
-    ) -> bool {
+    ) -> Result {
         let Frame(mut skb) = frame;
         let [a, b] = payload;
-        self.headers(self.local.ip(), to, a.len() + b.len(), Some(payload))
-            .is_some_and(|(headers, ip_len)| {
-                let headers = headers.get(..ip_len + UDP_HEADER).unwrap_or(&[]);
-                skb.fill(&[headers, a, b]).is_ok() && skb.transmit_last(self.net, link)
-            })
+        let headers = self.headers(self.local.ip(), to, a.len() + b.len(), Some(payload));
+        let (headers, ip_len) = headers.ok_or(EINVAL)?;
+        let headers = headers.get(..ip_len + UDP_HEADER).unwrap_or(&[]);
+        skb.fill(&[headers, a, b])?;
+        skb.transmit_last(self.net, link)
     }
 
     /// The IP and UDP headers before a payload of `len` bytes, and how long the first is; nothing if
