@@ -157,6 +157,18 @@ struct neighbour *sttcp_dst_neigh_lookup(const struct dst_entry *dst, const void
 	return dst_neigh_lookup(dst, daddr);
 }
 
+bool sttcp_neigh_incomplete_for(const struct neighbour *neigh, unsigned int ms)
+{
+	return READ_ONCE(neigh->nud_state) & NUD_INCOMPLETE &&
+	       time_is_before_jiffies(READ_ONCE(neigh->updated) + msecs_to_jiffies(ms));
+}
+
+int sttcp_neigh_fail(struct neighbour *neigh)
+{
+	return neigh_update(neigh, NULL, NUD_FAILED,
+			    NEIGH_UPDATE_F_OVERRIDE | NEIGH_UPDATE_F_ADMIN, 0);
+}
+
 int sttcp_neigh_event_send(struct neighbour *neigh)
 {
 	return neigh_event_send(neigh, NULL);

@@ -55,6 +55,8 @@ int sttcp_dst_output(struct net *net, struct sk_buff *skb);
 int sttcp_dst_error(const struct dst_entry *dst);
 struct dst_entry *sttcp_rtable_dst(struct rtable *rt);
 struct neighbour *sttcp_dst_neigh_lookup(const struct dst_entry *dst, const void *daddr);
+bool sttcp_neigh_incomplete_for(const struct neighbour *neigh, unsigned int ms);
+int sttcp_neigh_fail(struct neighbour *neigh);
 int sttcp_neigh_event_send(struct neighbour *neigh);
 void sttcp_neigh_release(struct neighbour *neigh);
 int sttcp_dev_hard_header(struct sk_buff *skb, struct net_device *dev);

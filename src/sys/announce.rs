@@ -89,10 +89,16 @@ pub(crate) fn announce(net: Net, address: IpAddr) -> usize {
     count
 }
 
+/// How long a neighbour may take to answer. The kernel asks once in a second.
+const UNANSWERED_MS: u32 = 250;
+
 /// Has the link-layer address of the next hop from `from` to `to` looked up, or confirmed if it is
 /// getting old, so that a packet need not wait for that. It does not wait itself. The request that
-/// goes out carries an address of the device's own choice, by `arp_announce`, not `from`. Any
-/// context.
+/// goes out carries an address of the device's own choice, by `arp_announce`, not `from`.
+///
+/// A question that has had no answer for long is asked anew, and what waits for that answer is freed:
+/// a packet from the service that has waited there since this host spoke would have it asked in the
+/// service's name, which is muted. So this is for a host that is silent. Any context.
 ///
 /// # Errors
 ///
@@ -124,6 +130,11 @@ pub(crate) fn warm(net: Net, from: IpAddr, to: IpAddr) -> Result {
     };
     if neighbour.is_null() {
         return Err(super::compat::enobufs());
+    }
+    // SAFETY: Our reference. The lookup gave it to us.
+    if unsafe { bindings::sttcp_neigh_incomplete_for(neighbour, UNANSWERED_MS) } {
+        // SAFETY: Our reference. As above.
+        unsafe { bindings::sttcp_neigh_fail(neighbour) };
     }
     // SAFETY: Our reference. The lookup gave it to us.
     unsafe { bindings::sttcp_neigh_event_send(neighbour) };
