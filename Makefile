@@ -23,7 +23,7 @@ check:
 	@scripts/check.sh
 
 test:
-	@scripts/test.sh host+memory,debug,plants netns vm
+	@scripts/test.sh host,plants+memory,debug netns vm
 
 test-netns:
 	@scripts/test.sh $(if $(TESTS),,memory )netns
@@ -46,7 +46,7 @@ bench:
 	@scripts/bench.sh
 
 bench-full:
-	@scripts/bench.sh overhead scale rivals
+	@scripts/bench.sh overhead scale pauses rivals
 
 demo: module traffic
 	@scripts/demo.sh

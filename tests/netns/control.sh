@@ -9,26 +9,55 @@ module_load || bail "the module does not load"
 trap topology_down EXIT
 topology_up
 
+# A shell in the primary's namespace that reads and writes controls, so that not each of them costs a row of processes.
+coproc inside {
+    # shellcheck disable=SC2016 # expanded there
+    ip netns exec primary bash -c 'cd /proc/sys/net/sttcp
+        while read -r verb name value; do
+            if [ "$verb" = set ]; then
+                { printf "%s\\n" "$value" >"$name"; } 2>/dev/null
+                echo $?
+            else
+                value=
+                { read -r value <"$name"; } 2>/dev/null
+                echo "$value"
+            fi
+        done'
+}
+# get NAME: in $got. put NAME VALUE
+get() { echo "get $1" >&"${inside[1]}" && IFS= read -r got <&"${inside[0]}"; }
+put() {
+    local status
+    echo "set $1 $2" >&"${inside[1]}" && read -r status <&"${inside[0]}" && return "$status"
+}
+
+# How many lines about a refusal there are for each control.
+declare -A refusals
 # refused NAME VALUE REASON: EINVAL, and one log line with the reason; the value stays.
 refused() {
-    local before after lines
-    before=$(primary cat "/proc/sys/net/sttcp/$1" 2>/dev/null)
-    lines=$(dmesg | grep -c "sttcp: $1 refused")
-    set_control primary "$1" "$2"
+    local before lines
+    # Other tests may have left some.
+    [ -n "${refusals[$1]-}" ] || refusals[$1]=$(dmesg | grep -c "sttcp: $1 refused")
+    get "$1" && before=$got
+    ! put "$1" "$2" && get "$1" && [ "$before" = "$got" ]
     local status=$?
-    after=$(primary cat "/proc/sys/net/sttcp/$1" 2>/dev/null)
-    [ $status -ne 0 ] && [ "$before" = "$after" ] &&
-        [ "$(dmesg | grep -c "sttcp: $1 refused")" -eq $((lines + 1)) ] &&
-        dmesg | grep "sttcp: $1 refused" | tail -1 | grep -q "$3"
+    lines=$(dmesg | grep "sttcp: $1 refused")
+    refusals[$1]=$((refusals[$1] + 1))
+    [ $status -eq 0 ] && [ "$(wc -l <<<"$lines")" -eq "${refusals[$1]}" ] && [[ ${lines##*$'\n'} =~ $3 ]]
     result $? "$1 refuses '$2': $3"
 }
 # takes NAME VALUE
 takes() {
-    set_control primary "$1" "$2" && { [ "$1" = key ] || [ "$(primary cat "/proc/sys/net/sttcp/$1")" = "$2" ]; }
+    put "$1" "$2" && { [ "$1" = key ] || { get "$1" && [ "$got" = "$2" ]; }; }
     result $? "$1 takes '$2'"
 }
+# reads NAME VALUE TEXT
+reads() {
+    get "$1" && [ "$got" = "$2" ]
+    result $? "$3"
+}
 
-[ "$(state primary)" = off ]; result $? "state is off at first"
+reads state off "state is off at first"
 refused role primary "service is not set"
 refused role master "not a word"
 refused service "" "no service"
@@ -50,7 +79,7 @@ takes probe "10.0.0.254"
 takes probe ""
 refused role primary "key is not set"
 refused key "00" "32 to 256 bytes"
-refused key "zz" "32 to 256 bytes\|hexadecimal"
+refused key "zz" "32 to 256 bytes|hexadecimal"
 refused key "$(printf 'g%.0s' $(seq 64))" "hexadecimal"
 takes key "$KEY"
 ! primary cat /proc/sys/net/sttcp/key >/dev/null 2>&1; result $? "key cannot be read, or reads empty"
@@ -58,17 +87,17 @@ takes key "$KEY"
 for value in 0 60001 x -1 ""; do refused heartbeat_interval_ms "$value" "number"; done
 takes heartbeat_interval_ms 1
 takes heartbeat_interval_ms 60000
-[ "$(primary cat /proc/sys/net/sttcp/ack_policy)" = gated ]; result $? "ack_policy is gated"
+reads ack_policy gated "ack_policy is gated"
 for value in 1 Eager "eager gated" ""; do refused ack_policy "$value" "not a word"; done
 takes ack_policy eager
 takes ack_policy gated
 for value in 0 600001 x -1 ""; do refused backup_stall_ms "$value" "number"; done
 takes backup_stall_ms 600000
-[ "$(primary cat /proc/sys/net/sttcp/isolation)" = serve ]; result $? "isolation is serve"
+reads isolation serve "isolation is serve"
 for value in 1 Yield ""; do refused isolation "$value" "not a word"; done
 takes isolation yield
 takes isolation serve
-[ -z "$(primary cat /proc/sys/net/sttcp/fence_command)" ]; result $? "fence_command is empty"
+reads fence_command "" "fence_command is empty"
 refused fence_command "fence" "absolute path"
 refused fence_command "/$(printf 'x%.0s' $(seq 255))" "more than 255 bytes"
 refused fence_command "/x$(printf ' y%.0s' $(seq 16))" "16 words"
@@ -76,7 +105,7 @@ takes fence_command "/usr/local/sbin/fence-qemu 10.0.0.250 4401"
 takes fence_command ""
 for value in 0 600001 x -1 ""; do refused fence_timeout_ms "$value" "number"; done
 takes fence_timeout_ms 600000
-[ "$(primary cat /proc/sys/net/sttcp/app_failure)" = off ]; result $? "app_failure is off"
+reads app_failure off "app_failure is off"
 for value in 1 Node connections ""; do refused app_failure "$value" "not a word"; done
 takes app_failure connection
 takes app_failure node
@@ -85,10 +114,10 @@ for value in 60001 x -1 ""; do refused fin_hold_ms "$value" "number"; done
 takes fin_hold_ms 0
 for value in 600001 x -1 ""; do refused app_lag_ms "$value" "number"; done
 takes app_lag_ms 600000
-[ "$(primary cat /proc/sys/net/sttcp/app_lag_bytes)" = 0 ]; result $? "app_lag_bytes is 0"
+reads app_lag_bytes 0 "app_lag_bytes is 0"
 for value in 1073741825 x -1 ""; do refused app_lag_bytes "$value" "number"; done
 takes app_lag_bytes 1073741824
-[ "$(primary cat /proc/sys/net/sttcp/divergence)" = warn ]; result $? "divergence is warn"
+reads divergence warn "divergence is warn"
 for value in 1 Warn node ""; do refused divergence "$value" "not a word"; done
 takes divergence warn
 takes divergence reset
@@ -109,14 +138,14 @@ takes tap l2
 refused takeover 1 "neither a backup"
 primary ip addr del 10.0.0.1/24 dev eth0
 refused role primary "could not start"
-[ "$(state primary)" = off ]; result $? "and nothing half-started"
+reads state off "and nothing half-started"
 primary ip addr add 10.0.0.1/24 dev eth0
 takes role primary
-[ "$(state primary)" = solo ]; result $? "state is solo"
-[ "$(primary cat /proc/sys/net/sttcp/epoch)" = 1 ]; result $? "epoch is 1"
+reads state solo "state is solo"
+reads epoch 1 "epoch is 1"
 refused service "10.0.0.100:80" "while the role is off"
 refused role backup "while the role is off"
 refused takeover 1 "neither a backup"
 takes role off
-[ "$(state primary)" = off ]; result $? "state is off again"
+reads state off "state is off again"
 ktap_end
