@@ -43,7 +43,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 const SLICE: Duration = Duration::from_nanos(SWEEP.as_nanos() as u64 / SLICES as u64);
 
 /// The shortest time between two looks at the table.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(2);
 
 /// Every so many sweeps the way to a client is warmed again.
 const WARM_EVERY: u32 = 8;

@@ -68,10 +68,13 @@ const LONGEST_RETRY: Duration = Duration::from_millis(100);
 
 /// How long the backup may take with bytes of the client before they are sent to it, in case the tap lost them, or twice as long as it takes on
 /// average, if that is more; then twice as long each time, up to [`LONGEST_RETRY`].
-const REPAIR_AFTER: Duration = Duration::from_millis(5);
+const REPAIR_AFTER: Duration = Duration::from_millis(3);
 
-/// No average is longer. Less than a second.
+/// No average is longer.
 const SLOWEST: Duration = Duration::from_millis(100);
+
+/// The most doublings of that time for a backup that answers only after it was told again.
+const MOST_DOUBTS: u8 = 6;
 
 /// How many bytes are sent to the backup at a time.
 const REPAIR: u32 = 16 << 10;
@@ -321,8 +324,12 @@ pub struct Connection {
     waiting_since: Option<Instant>,
     next_retry: Instant,
     retry: ShortWait,
-    /// How long the backup takes to answer, on average (of eight, as in RFC 6298, section 2).
+    /// Whether it was told so again since.
+    retried: bool,
+    /// How long the backup takes to answer, on average.
     answers_in: ShortWait,
+    /// How many answers in a row came after it was told again.
+    doubts: u8,
     check_at: Option<Instant>,
     created: Instant,
 }
@@ -377,7 +384,9 @@ impl Connection {
             waiting_since: None,
             next_retry: now,
             retry: ShortWait::new(RETRY),
+            retried: false,
             answers_in: ShortWait::default(),
+            doubts: 0,
             check_at: None,
             created: now,
         })
@@ -981,7 +990,7 @@ impl Connection {
         }
         if progress.rcv_nxt > self.shadow_rcv {
             if let Some(since) = self.waiting_since {
-                self.answers_in = self.answers_in.averaged(now.since(since).min(SLOWEST));
+                self.learn(since, now);
             }
             self.shadow_rcv = progress.rcv_nxt;
             // Left behind by half the circle, they would seem ahead.
@@ -1175,7 +1184,7 @@ impl Connection {
         let mut actions = Actions::default();
         if let Some(since) = self.waiting_since.filter(|_| now >= self.next_retry) {
             let waited = now.since(since);
-            let first = self.retry.get() <= self.patience();
+            let first = !core::mem::replace(&mut self.retried, true);
             let longest = LONGEST_RETRY.max(self.patience());
             self.retry = ShortWait::new(self.retry.get().saturating_mul(2).min(longest));
             self.next_retry = now.after(self.retry.get());
@@ -1422,13 +1431,31 @@ impl Connection {
 
     /// How long the backup may take to say that it has what the primary has.
     fn patience(&self) -> Duration {
-        REPAIR_AFTER.max(self.answers_in.get().saturating_mul(2))
+        let usual = REPAIR_AFTER.max(self.answers_in.get().saturating_mul(2));
+        // One answer after a repetition is nothing to go by.
+        let times = 1_u32 << self.doubts.saturating_sub(1).min(MOST_DOUBTS);
+        usual.saturating_mul(times).min(SLOWEST.saturating_mul(2))
+    }
+
+    /// The backup has answered. An answer that came after it was told again says nothing about its pace, as what was told first may have been lost (Karn's
+    /// algorithm, RFC 6298, section 3). One that is slow answers every time like that, and is given twice as long with each, until one answer tells.
+    fn learn(&mut self, since: Instant, now: Instant) {
+        if self.retried {
+            self.doubts = self.doubts.saturating_add(1);
+            return;
+        }
+        let took = now.since(since).min(SLOWEST);
+        self.answers_in = match core::mem::take(&mut self.doubts) {
+            0 | 1 => self.answers_in.averaged(took),
+            _ => ShortWait::new(took),
+        };
     }
 
     /// The backup owes an answer from now on, if not for longer.
     fn wait(&mut self, now: Instant) {
         if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
+            self.retried = false;
             self.next_retry = now.after(self.retry.get());
         }
     }
