@@ -2,11 +2,13 @@
 # Measures, in guests, and prints tables.   bench.sh [NAME...]
 #   overhead   what protection costs while nothing fails, in instructions (2 min)
 #   scale      the same beside many idle connections
+#   pauses     how long a client waits at a takeover, by heartbeat interval, and at a switchover
+#   repairs    how soon the backup has what the tap lost
 #   rivals     a Redis session whose server's host dies, here and with what people use today
 #   profile    where the primary's instructions go, by function
 # Without a name it is overhead. Lines of JSON stay in build/results/NAME.jsonl; STTCP_RECORD=1 puts them and the table into docs/results.
 # MODES="plain gated ..." picks modes of overhead, scale and profile; ECHOES, MEGABYTES and CONNECTIONS are amounts, COUNTS numbers of idle connections,
-# ROUNDS those of rivals.
+# ROUNDS those of rivals, RUNS how often each pause is measured, INTERVALS and KINDS which.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -29,6 +31,8 @@ counted() {
 
 overhead() { counted overhead; }
 scale() { STTCP_MEMORY=${STTCP_MEMORY:-8192} counted scale; }
+pauses() { counted pauses; }
+repairs() { counted repairs; }
 rivals() { STTCP_ARCHIVES=$(scripts/benchtools.sh) run rivals tcg; }
 profile() { STTCP_ARCHIVES=$(scripts/benchtools.sh) counted profile; }
 
@@ -54,9 +58,41 @@ overhead_table() {
 
 scale_table() {
     awk "$fields"'
-        BEGIN { print "| mode | idle connections | echo, primary | echo, backup | MB down, primary | a connection, primary | kernel memory for each |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |" }
-        { printf "| %s | %d | %d | %d | %d | %d | %d |\n", field["mode"], field["connections"], field["echo_primary"], field["mode"] == "plain" ? 0 : field["echo_backup"],
-              field["download_primary"], field["connection_primary"], field["slab_bytes_each"] }' "$results/scale.jsonl"
+        BEGIN {
+            print "| mode | idle connections | echo, primary | echo, backup | MB down, primary | a connection, primary | kernel memory for each | of it the module, on each host | takeover, ms | pause beyond detection, ms |"
+            print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        }
+        {
+            printf "| %s | %d | %d | %d | %d | %d | %d |", field["mode"], field["connections"], field["echo_primary"], field["mode"] == "plain" ? 0 : field["echo_backup"],
+                field["download_primary"], field["connection_primary"], field["slab_bytes_each"]
+            if ("takeover_us" in field) printf " %d | %.1f | %.1f |\n", field["object_bytes"], field["takeover_us"] / 1000, field["gap_ms"] - field["detected_ms"]
+            else print " 0 | | |"
+        }' "$results/scale.jsonl"
+}
+
+pauses_table() {
+    awk "$awk_median $fields"'
+        {
+            row = field["how"] SUBSEP field["interval"] SUBSEP field["traffic"]
+            if (!(row in times)) order[++rows] = row
+            times[row]++
+            detection = field["detection_us"] / 1000; pause = field["pause_ms"]
+            detections[row] = detections[row] " " detection; pauses[row] = pauses[row] " " pause; excesses[row] = excesses[row] " " pause - detection
+            if (!(row in most) || pause - detection > most[row]) most[row] = pause - detection
+        }
+        END {
+            print "| what happens | interval | times | detection | traffic | pause | pause beyond detection | at most |\n| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: |"
+            for (at = 1; at <= rows; at++) {
+                it = order[at]; split(it, part, SUBSEP)
+                printf "| %s | %s | %d | %s | %s | %s | %s | %.1f |\n", part[1], part[2], times[it], median(detections[it], "%.1f"), part[3], median(pauses[it], "%.1f"), median(excesses[it], "%.1f"), most[it]
+            }
+        }' "$results/pauses.jsonl"
+}
+
+repairs_table() {
+    awk "$fields"'
+        BEGIN { print "| lost | acknowledgements | median, ms | later than 2 ms | their median | 90 of 100 of them | latest |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |" }
+        { printf "| %s | %d | %.2f | %d | %.2f | %.2f | %.2f |\n", field["loss"], field["waits"], field["median_ms"], field["late"], field["late_median_ms"], field["late_p90_ms"], field["most_ms"] }' "$results/repairs.jsonl"
 }
 
 rivals_table() {

@@ -143,10 +143,10 @@ mirrors() {
 # For awk: the median of a list of numbers in one string, and its ends.
 # shellcheck disable=SC2034 # read by who sources this
 awk_median='
-    function median(list,    value, count, at, to, held) {
+    function median(list, form,    value, count, at, to, held) {
         count = split(list, value, " ")
         for (at = 2; at <= count; at++) { held = value[at]; for (to = at - 1; to > 0 && value[to] + 0 > held + 0; to--) value[to + 1] = value[to]; value[to + 1] = held }
-        return sprintf("%.0f (%.0f to %.0f)", value[int((count + 1) / 2)], value[1], value[count])
+        return sprintf(form == "" ? "%.0f (%.0f to %.0f)" : form, value[int((count + 1) / 2)], value[1], value[count])
     }'
 
 # put_table DOCUMENT TABLE: the table in Markdown takes the place of the document's that has the same first column.

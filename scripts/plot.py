@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Draws the client's pause at a takeover against the heartbeat interval, from the table in docs/results/failover.md.
+"""Draws the client's pause at a takeover against the heartbeat interval, from the table in docs/results/failover.md or pauses.md.
 
 plot.py TABLE.md PLOT.svg
 """
@@ -25,7 +25,7 @@ def ticks(low, high):
     return [step * 10**power for power in range(int(math.log10(low)) - 1, int(math.log10(high)) + 1) for step in (1, 2, 5) if low <= step * 10**power <= high]
 
 
-table = rows(sys.argv[1])
+table = [row for row in rows(sys.argv[1]) if row.get("what happens", "silence") == "silence"]
 intervals = sorted({float(row["interval"]) for row in table})
 values = [float(row[name]) for row in table for name in ("pause", "detection")]
 low, high = min(intervals) * 0.8, max(intervals) * 1.25

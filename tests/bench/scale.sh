@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What grows with the number of connections: so many idle ones are held, and then an echo, a download and a new connection are measured beside them, and by
-# how much the kernel's slabs have grown for each. Prints a line of JSON for each number. Modes: plain, without the module, and gated.
+# how much the kernel's slabs have grown for each. At last the primary is cut off, while some more (ACTIVE) echo, each once a second: how long the takeover takes, and
+# by how much the longest pause exceeds the detection. Prints a line of JSON for each number. Modes: plain, without the module, and gated.
 
 . "$(dirname "$0")/lib.sh"
 IDLE=7100
+ulimit -n 200000
 
 # idle_up COUNT: both hosts' servers, and the client's connections.
 idle_up() {
@@ -32,6 +34,32 @@ idle_listens() {
 }
 # slabs: bytes in all of the kernel's slabs.
 slabs() { awk '/^Slab:/ { print $2 * 1024 }' /proc/meminfo; }
+# object: bytes of the module's slab for each connection of a host; 0 without the module.
+object() { awk '$1 == "sttcp_connection" && $2 > 0 { each = $6 * 4096 * $15 / $2 } END { printf "%d", each }' /proc/slabinfo; }
+
+ACTIVE=${ACTIVE:-1000}
+# takeover IDLE: prints the fields of the line.
+takeover() {
+    local pid took detected cut status=0
+    rm -f "$WORK/up" "$WORK/end"
+    client "$TRAFFIC" client echo --to "$(target 4)" --size 64 --connections "$ACTIVE" --think 1000 --timeout 60 --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/echo.json" 2>&1 &
+    pid=$!
+    wait_until 60 all_are protected primary $(($1 + ACTIVE)) && wait_until 60 test -e "$WORK/up" || status=1
+    cut=${EPOCHREALTIME/[.,]/}
+    cut_off
+    wait_until 60 has_state backup solo || status=1
+    took=$(dmesg | sed -nE 's/.*sttcp: took over in ([0-9]+) us: ([0-9]+) connections.*/\1 \2/p' | tail -1)
+    detected=$(($(took_over_at) - ${cut%???}))
+    # Each of them speaks once a second.
+    sleep 3
+    touch "$WORK/end"
+    wait $pid || status=1
+    [ "${took#* }" -ge $(($1 + ACTIVE)) ] || status=1
+    [ $status -eq 0 ] || sed 's/^/# /' "$WORK/echo.json" >&2
+    echo "\"active\":$ACTIVE,\"takeover_us\":${took% *},\"continued\":${took#* },\"detected_ms\":$detected,\"gap_ms\":$(gap echo)"
+    return $status
+}
+
 # all_are STATE HOST COUNT
 all_are() { [ "$(ip netns exec "$2" grep -c " $1 " /proc/net/sttcp)" -ge "$3" ]; }
 
@@ -44,7 +72,7 @@ for mode in ${MODES:-plain gated}; do
         idle_up "$count" || status=1
         [ "$mode" = plain ] || { wait_until 60 all_are protected primary "$count" && wait_until 60 all_are shadow backup "$count"; } || status=1
         memory=$((($(slabs) - before) / count))
-        line="\"bench\":\"scale\",\"mode\":\"$mode\",\"connections\":$count,\"slab_bytes_each\":$memory"
+        line="\"bench\":\"scale\",\"mode\":\"$mode\",\"connections\":$count,\"slab_bytes_each\":$memory,\"object_bytes\":$(object)"
         for load in echo download connection; do
             if cost=$(measure $load "$(amount $load)"); then
                 read -r total primary backup <<<"$cost"
@@ -54,6 +82,10 @@ for mode in ${MODES:-plain gated}; do
                 echo "# $cost"
             fi
         done
+        if [ "$mode" != plain ]; then
+            moved=$(takeover "$count") || status=1
+            line+=",$moved"
+        fi
         echo "# {$line}"
         down
         result $status "$mode, $count idle connections"
