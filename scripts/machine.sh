@@ -111,21 +111,21 @@ probe_kvm() {
     [[ -z ${STTCP_ACCEL-} ]] || return 0
     export STTCP_ACCEL=tcg
     [[ -w /dev/kvm ]] || return 0
-    answer=$STTCP_CACHE/kvm-$(key "$(</proc/sys/kernel/random/boot_id)" "$STTCP_VMLINUZ")
-    if [[ ! -e $answer ]]; then
-        say "probing KVM ..."
-        local dir
-        dir=$(mktemp -d)
-        mkdir "$dir/share"
-        echo true >"$dir/share/job"
-        # The outer braces hush the shell itself, which tells of a QEMU that aborts.
-        { (STTCP_ACCEL=kvm boot "$dir" -j job -t 20) || true; } >/dev/null 2>&1
-        if [[ $(cat "$dir/share/status" 2>/dev/null) == 0 ]]; then echo kvm; else echo tcg; fi >"$answer.new"
-        mv "$answer.new" "$answer"
-        rm -r "$dir"
-        say "guests run under $(<"$answer")"
-    fi
-    STTCP_ACCEL=$(<"$answer")
+    answer=$(artefact accelerator "$(key "$(</proc/sys/kernel/random/boot_id)" "$STTCP_VMLINUZ")" try_kvm)
+    STTCP_ACCEL=$(<"$answer/name")
+}
+# try_kvm DIR
+try_kvm() {
+    local dir
+    say "probing KVM ..."
+    dir=$(mktemp -d)
+    mkdir "$dir/share"
+    echo true >"$dir/share/job"
+    # The outer braces hush the shell itself, which tells of a QEMU that aborts.
+    { (STTCP_ACCEL=kvm boot "$dir" -j job -t 20) || true; } >/dev/null 2>&1
+    if [[ $(cat "$dir/share/status" 2>/dev/null) == 0 ]]; then echo kvm; else echo tcg; fi >"$1/name"
+    rm -r "$dir"
+    say "guests run under $(<"$1/name")"
 }
 
 # scan_log FILE: fails and prints the lines if the kernel complained.
