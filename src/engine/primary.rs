@@ -1434,7 +1434,7 @@ impl Connection {
         let usual = REPAIR_AFTER.max(self.answers_in.get().saturating_mul(2));
         // One answer after a repetition is nothing to go by.
         let times = 1_u32 << self.doubts.saturating_sub(1).min(MOST_DOUBTS);
-        usual.saturating_mul(times).min(SLOWEST.saturating_mul(2))
+        usual.saturating_mul(times).min(LONGEST_RETRY.max(usual))
     }
 
     /// The backup has answered. An answer that came after it was told again says nothing about its pace, as what was told first may have been lost (Karn's
