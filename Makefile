@@ -23,7 +23,7 @@ check:
 	@scripts/check.sh
 
 test:
-	@scripts/test.sh host,plants+memory,debug netns vm
+	@scripts/test.sh host,debug+memory,plants netns vm
 
 test-netns:
 	@scripts/test.sh $(if $(TESTS),,memory )netns
