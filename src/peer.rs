@@ -250,8 +250,8 @@ impl Node {
         let tag = key.tag(&[&header]);
         let socket = sockets.get(path).and_then(Option::as_ref);
         let way = socket.zip(self.peer.get(path)).zip(link);
-        let ((socket, end), link) = way.ok_or(ENETDOWN)?;
-        socket.send_last(end, &[&header, &tag], frame, &link)
+        let ((socket, end), link) = way.ok_or(ENODEV)?;
+        socket.send_last(end, &[header.as_slice(), tag.as_slice()], frame, &link)
     }
 
     fn authentic<'a>(

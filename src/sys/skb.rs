@@ -578,19 +578,19 @@ impl SkBuff {
     ///
     /// # Errors
     ///
-    /// `ENETDOWN` if there is no way, and those of [`Device::start_xmit`].
+    /// `ENODEV` if there is no way, and those of [`Device::start_xmit`].
     pub(super) fn transmit_last(self, net: Net, link: &Link) -> Result {
         let mut skb = ManuallyDrop::new(self);
         let rcu = rcu::read_lock();
         let Some(dev) = Device::by_index(net, link.ifindex, &rcu) else {
-            return Err(ENETDOWN);
+            return Err(ENODEV);
         };
         if !dev.is_up() || dev.is_stacked() || skb.headroom() < ETH_HLEN {
-            return Err(ENETDOWN);
+            return Err(ENODEV);
         }
         let [to, from, kind] = [6..12, 0..6, 12..14].map(|part| link.header.get(part));
         let (Some(to), Some(from), Some(kind)) = (to, from, kind) else {
-            return Err(ENETDOWN);
+            return Err(ENODEV);
         };
         // SAFETY: Our packet. It has room for the header.
         let mut at = unsafe { bindings::skb_push(skb.as_ptr(), ETH_HLEN as u32) }.cast::<u8>();
