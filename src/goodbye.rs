@@ -169,13 +169,17 @@ impl Notify<Panic> for Node {
         if let (Some(engine), Some(outbox), Some(last), Some(keys)) = &mut locks {
             if let Some(goodbye) = engine.last_word(now()) {
                 let LastWord { frames, links } = &mut **last;
+                let mut said = Err(ENODEV);
                 for (path, (frame, link)) in frames.iter_mut().zip(links).enumerate() {
-                    // There may be one path.
-                    if let (Some(frame), Some(_)) = (frame.take(), &link) {
+                    if let Some(frame) = frame.take() {
                         let key = keys.signing();
-                        tell(self.send_last(&outbox.sockets, path, &goodbye, frame, *link, key));
+                        let sent =
+                            self.send_last(&outbox.sockets, path, &goodbye, frame, *link, key);
+                        // One path is enough.
+                        said = sent.or(said);
                     }
                 }
+                tell(said);
             }
         } else {
             pr_emerg!("dying, and the backup is not told: another CPU was stopped with a lock of this module\n");

@@ -73,7 +73,7 @@ const REPAIR_AFTER: Duration = Duration::from_millis(3);
 /// No average is longer.
 const SLOWEST: Duration = Duration::from_millis(100);
 
-/// The most doublings of that time for a backup that answers only after it was told again.
+/// The most doublings of [`REPAIR_AFTER`] for a backup that answers only after it was told again.
 const MOST_DOUBTS: u8 = 6;
 
 /// How many bytes are sent to the backup at a time.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """How long a client's bytes wait for their acknowledgement, as its device sees it.
 
-acks.py DEVICE PORT FILE   until SIGTERM; then writes each wait in milliseconds to FILE, a line each
+acks.py DEVICE PORT FILE   makes FILE as it begins to listen, until SIGTERM; then writes each wait in milliseconds to FILE, a line each
 """
 
 import signal
@@ -24,6 +24,7 @@ def end(*_):
 
 
 signal.signal(signal.SIGTERM, end)
+open(sys.argv[3], "w").close()
 while True:
     frame, (_, _, direction, _, _) = ear.recvfrom(128)
     now = time.monotonic()

@@ -224,11 +224,11 @@ text() { awk '$4 == "[sttcp]" && $2 ~ /^[tT]$/ { print "0x" $1 }' /proc/kallsyms
 # orphans FIRST LAST: small memory that functions between the two asked for and that is still there, with the stack of who did. The kernel
 # takes note of that if it was booted so, see scripts/run-netns.sh. Of a module that is gone it knows the addresses only. What other
 # functions ask for further down the stack is theirs: neighbours, or whatever a softirq does meanwhile.
+# Connections lie in a cache of their own; when that goes, the kernel complains of what is left in it.
 orphans() {
     awk -v RS= -v first="$1" -v last="$2" '$2 "" >= first "" && $2 "" <= last ""' /sys/kernel/debug/slab/kmalloc-*/alloc_traces
 }
 no_orphans() { [ -z "$(orphans "$@")" ]; }
-# Connections lie in a cache of their own; when that goes, the kernel complains of what is left in it.
 # noted: what the loaded module has asked for is among the notes, by name.
 noted() { grep -qs '^ *[0-9]* [^ ]* \[sttcp\]' /sys/kernel/debug/slab/kmalloc-*/alloc_traces; }
 # goes_without_trace: the module can be unloaded, and leaves nothing.
