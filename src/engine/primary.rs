@@ -989,8 +989,10 @@ impl Connection {
             }
         }
         if progress.rcv_nxt > self.shadow_rcv {
-            if let Some(since) = self.waiting_since {
-                self.learn(since, now);
+            match self.waiting_since {
+                Some(since) => self.learn(since, now),
+                // It is ahead of what was owed.
+                None => self.doubts = 0,
             }
             self.shadow_rcv = progress.rcv_nxt;
             // Left behind by half the circle, they would seem ahead.

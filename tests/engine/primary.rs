@@ -1756,6 +1756,22 @@ fn patience_after(takes: u64, lost: u32) -> u128 {
 #[test]
 fn what_was_lost_is_no_slowness() {
     assert_eq!(patience_after(0, 5), 3);
+    // Nor if a backup is quicker than the stack here, so that it owes an answer only of what was lost.
+    let mut connection = protected();
+    for step in 0..40_u32 {
+        let (end, now) = ((step + 1) * 100, u64::from(10 + step * 100));
+        connection.on_client(&seg(c(step * 100), p(0)).data(100), Peer::Joined, ms(now));
+        let lost = step % 5 == 0;
+        if !lost {
+            connection.on_progress(&progress(end, 0), ms(now));
+        }
+        connection.on_server(&seg(p(0), c(end)), ms(now));
+        if lost {
+            assert_eq!(connection.poll_at(), Some(ms(now + 3)), "{step}");
+            connection.poll(ms(now + 3), STALL_TIMEOUT);
+            connection.on_progress(&progress(end, 0), ms(now + 3));
+        }
+    }
     // Asked again before it could answer, a slow one is given time all the same.
     let last = patience_after(20, u32::MAX);
     assert!((36..=40).contains(&last), "{last}");
