@@ -29,6 +29,12 @@ const NAP: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_millis(50);
 /// `IP_BIND_ADDRESS_NO_PORT` of include/uapi/linux/in.h, for IPv6 sockets too.
 const BIND_ADDRESS_NO_PORT: i32 = 24;
+/// `IP_LOCAL_PORT_RANGE` of the same, in Linux 6.3 and later: the lowest and the highest port that connect chooses from.
+const LOCAL_PORT_RANGE: i32 = 51;
+/// The ports of aborted handshakes and of other connections. A server whose SYN-ACK is still on its way to a client that has gone answers a new SYN
+/// of the same port with a reset, as its number is within the window (RFC 9293, section 3.10.7.4): the two must not share a port.
+const ABORTED_PORTS: (u16, u16) = (50_000, 60_999);
+const OTHER_PORTS: (u16, u16) = (32_768, 49_999);
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub enum Kind {
@@ -244,32 +250,38 @@ impl Job<'_> {
             mark,
             session,
             buffer,
+            port: None,
         };
         let mut tcp = None;
         let result = if ending == Some(Ending::AbortHandshake) {
-            connection.socket().map(|socket| {
+            connection.socket(Some(ABORTED_PORTS)).map(|socket| {
                 // Where the SYN-ACK was faster, this resets the connection instead.
                 let _ = socket.set_linger(Some(Duration::ZERO));
             })
         } else {
-            connection.open().and_then(|socket| {
-                let result = match ending {
-                    None => connection.drive(&socket, Until::Over),
-                    Some(ending) => ends::hold(&mut connection, &socket, ending),
-                };
-                tcp = sock::tcp_info(&socket).ok();
-                if ending.is_some_and(Ending::by_client_reset) {
-                    // A failure to set it shows at the server only.
-                    let _ = socket.set_linger(Some(Duration::ZERO));
-                }
-                result
-            })
+            connection
+                .open(ending.map(|_| OTHER_PORTS))
+                .and_then(|socket| {
+                    let result = match ending {
+                        None => connection.drive(&socket, Until::Over),
+                        Some(ending) => ends::hold(&mut connection, &socket, ending),
+                    };
+                    tcp = sock::tcp_info(&socket).ok();
+                    if ending.is_some_and(Ending::by_client_reset) {
+                        // A failure to set it shows at the server only.
+                        let _ = socket.set_linger(Some(Duration::ZERO));
+                    }
+                    result
+                })
         };
-        let Connection { mut session, .. } = connection;
+        let Connection {
+            mut session, port, ..
+        } = connection;
         let now = self.run.now();
         session.stop(now);
         Outcome {
             ending: ending.map(Ending::name),
+            port,
             ..Outcome::new(number, &session, result, tcp, now)
         }
     }
@@ -293,11 +305,13 @@ pub struct Connection<'a> {
     mark: &'a mut Mark,
     pub session: Session,
     buffer: &'a mut [u8],
+    /// Its own, once it is chosen.
+    port: Option<u16>,
 }
 
 impl Connection<'_> {
     /// A socket whose handshake has begun.
-    fn socket(&self) -> Result<Socket, Failure> {
+    fn socket(&mut self, ports: Option<(u16, u16)>) -> Result<Socket, Failure> {
         let other = |error: io::Error| Failure::Unreachable(error.to_string());
         let socket = Socket::new(
             Domain::for_address(self.talk.to),
@@ -306,7 +320,15 @@ impl Connection<'_> {
         )
         .map_err(other)?;
         self.prepare(&socket).map_err(other)?;
-        match socket.connect(&self.talk.to.into()) {
+        if let Some((lowest, highest)) = ports {
+            let range =
+                i32::from_ne_bytes((u32::from(highest) << 16 | u32::from(lowest)).to_ne_bytes());
+            sock::set_int(&socket, libc::IPPROTO_IP, LOCAL_PORT_RANGE, range).map_err(other)?;
+        }
+        let connecting = socket.connect(&self.talk.to.into());
+        let own = socket.local_addr().ok().and_then(|own| own.as_socket());
+        self.port = own.map(|own| own.port());
+        match connecting {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Err(Failure::Refused),
             Err(error) => Err(other(error)),
@@ -353,8 +375,8 @@ impl Connection<'_> {
     }
 
     /// A connected socket.
-    fn open(&mut self) -> Result<Socket, Failure> {
-        let socket = self.socket()?;
+    fn open(&mut self, ports: Option<(u16, u16)>) -> Result<Socket, Failure> {
+        let socket = self.socket(ports)?;
         loop {
             self.session.step(self.run.now(), false)?;
             if self.wait(&socket, PollFlags::OUT)?.is_empty() {

@@ -18,6 +18,8 @@ const TOLD: usize = 32;
 pub struct Outcome {
     /// Its number within the run.
     pub connection: u64,
+    /// The client's port.
+    pub port: Option<u16>,
     pub ending: Option<&'static str>,
     pub result: Result<(), Failure>,
     pub sent: u64,
@@ -41,6 +43,7 @@ impl Outcome {
     ) -> Self {
         Self {
             connection,
+            port: None,
             ending: None,
             result,
             sent: session.said(),
@@ -99,6 +102,9 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct Told {
     pub connection: u64,
+    /// The client's, by which a capture can be searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ending: Option<&'static str>,
     pub reason: String,
@@ -213,6 +219,7 @@ impl Report {
                 if self.failures.len() < TOLD {
                     self.failures.push(Told {
                         connection: outcome.connection,
+                        port: outcome.port,
                         ending: outcome.ending,
                         reason: failure.to_string(),
                         at_ms: outcome.at.as_millis() as u64,
@@ -251,6 +258,7 @@ mod tests {
     fn outcome(connection: u64, result: Result<(), Failure>, gap: u64) -> Outcome {
         Outcome {
             connection,
+            port: None,
             ending: None,
             result,
             sent: 1,
