@@ -322,7 +322,7 @@ impl Connection<'_> {
         self.prepare(&socket).map_err(other)?;
         if let Some((lowest, highest)) = ports {
             let range =
-                i32::from_ne_bytes((u32::from(highest) << 16 | u32::from(lowest)).to_ne_bytes());
+                i32::from_ne_bytes(((u32::from(highest) << 16) | u32::from(lowest)).to_ne_bytes());
             sock::set_int(&socket, libc::IPPROTO_IP, LOCAL_PORT_RANGE, range).map_err(other)?;
         }
         let connecting = socket.connect(&self.talk.to.into());
