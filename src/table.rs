@@ -55,6 +55,9 @@ pub(crate) struct Entry {
     next: Option<SlabBox<Entry>>,
 }
 
+// Eight to a page.
+const _: () = assert!(size_of::<Entry>() <= 512);
+
 static ENTRIES: Cache = Cache::new();
 
 impl Cached for Entry {

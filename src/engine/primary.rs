@@ -197,13 +197,25 @@ impl State {
 
 /// Whether the server's words go out. Until the backup knows of the connection, or that it is none of its own, nobody could go on from what was
 /// said; and it takes a client that has heard nothing for one that it can go on with (`early.rs`).
+/// So it is the time until when they wait, if they do.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum Speech {
-    Free,
+struct Speech(Option<Instant>);
+
+impl Speech {
+    /// They go out.
+    const FREE: Self = Self(None);
     /// They wait for the backup's word.
-    Awaits,
-    /// They wait until the backup must have noticed that it is none.
-    Until(Instant),
+    const AWAITS: Self = Self(Some(Instant::END));
+
+    /// They wait until the backup must have noticed, at `at`, that it is none.
+    const fn until(at: Instant) -> Self {
+        Self(Some(at))
+    }
+
+    /// The time when they need wait no longer.
+    fn at(self) -> Option<Instant> {
+        self.0.filter(|at| *at != Instant::END)
+    }
 }
 
 /// What the kernel has for a connection.
@@ -271,7 +283,10 @@ pub struct Connection {
     terms: Terms,
     /// Its name and addresses, and what the handshake has agreed to so far; the primary's clock as its SYN-ACK showed it.
     open: Open,
-    syn_ack_at: Option<Instant>,
+    /// When the client's SYN came, and then when the latest SYN-ACK left.
+    began: Instant,
+    /// Whether one has.
+    answered: bool,
     /// What the stack has acknowledged.
     rcv_nxt: SeqNumber,
     /// What the client has been told of it.
@@ -284,11 +299,9 @@ pub struct Connection {
     /// The right edge of the shadow's window.
     shadow_edge: SeqNumber,
     /// The client's clock as of the latest segment in order, if both sides use timestamps (RFC 7323, `TS.Recent`).
-    client_clock: Option<u32>,
-    /// What the backup lacks and is to be sent when it has what comes before.
-    unsent: Parts<4>,
-    /// What the backup has asked for and the stack has yet to accept.
-    unaccepted: Parts<8>,
+    client_clock: u32,
+    /// What the backup lacks and is to be sent later.
+    due: Parts,
     /// The end of what there are copies of, from what the shadow has taken on without a gap; and a range of more.
     retained: SeqNumber,
     retained_apart: Span,
@@ -331,7 +344,6 @@ pub struct Connection {
     /// How many answers in a row came after it was told again.
     doubts: u8,
     check_at: Option<Instant>,
-    created: Instant,
 }
 
 impl Connection {
@@ -346,19 +358,19 @@ impl Connection {
         let next = syn.seq + 1;
         Ok(Self {
             state: State::HalfOpen,
-            speech: Speech::Free,
+            speech: Speech::FREE,
             terms,
             open: Open::offered(id, flow, syn)?,
-            syn_ack_at: None,
+            began: now,
+            answered: false,
             rcv_nxt: next,
             acked: next,
             confided: next,
             shadow_rcv: next,
             shadow_snd: SeqNumber::default(),
             shadow_edge: next,
-            client_clock: None,
-            unsent: Parts::default(),
-            unaccepted: Parts::default(),
+            client_clock: 0,
+            due: Parts::default(),
             retained: next,
             retained_apart: Span {
                 start: next,
@@ -388,7 +400,6 @@ impl Connection {
             answers_in: ShortWait::default(),
             doubts: 0,
             check_at: None,
-            created: now,
         })
     }
 
@@ -441,7 +452,7 @@ impl Connection {
     /// Whether the client is told of less than the stack has: for the backup's sake, or as it has yet to notice that it is none and may go on with the
     /// connection as one of its own.
     fn withholds(&self) -> bool {
-        let noticing = matches!(self.speech, Speech::Until(_)) && !planted(Plant::Lease);
+        let noticing = self.speech.at().is_some() && !planted(Plant::Lease);
         self.gated() || noticing && self.state != State::Ended
     }
 
@@ -464,18 +475,18 @@ impl Connection {
         }
         if self.state == State::HalfOpen {
             // The third segment of the handshake, or data in its stead.
-            if self.syn_ack_at.is_none() || segment.ack != self.open.primary_isn + 1 {
+            if !self.answered || segment.ack != self.open.primary_isn + 1 {
                 return actions;
             }
             if peer == Peer::Joined {
                 self.state = State::Opening;
-                self.speech = Speech::Awaits;
+                self.speech = Speech::AWAITS;
                 self.wait(now);
                 actions.record = Some(Record::Open(self.open(now)));
             } else {
                 self.state = State::Unprotected(Counter::UnprotectedNoBackup);
                 if let Peer::Unaware(until) = peer {
-                    self.speech = Speech::Until(until);
+                    self.speech = Speech::until(until);
                 }
                 actions.count = Some(Counter::UnprotectedNoBackup);
             }
@@ -560,38 +571,37 @@ impl Connection {
 
     /// Whether the server's words are held.
     fn is_mute(&self, now: Instant) -> bool {
-        let mute = match self.speech {
-            Speech::Free => false,
-            Speech::Awaits => true,
-            Speech::Until(at) => now < at && !planted(Plant::Lease),
+        let mute = match self.speech.at() {
+            Some(at) => now < at && !planted(Plant::Lease),
+            None => self.speech == Speech::AWAITS,
         };
         mute && !planted(Plant::Greeting)
     }
 
     /// The backup is none, of this connection at least: whether what is held goes out.
     fn speak(&mut self, peer: Peer, now: Instant) -> bool {
-        if self.speech != Speech::Awaits {
+        if self.speech != Speech::AWAITS {
             return false;
         }
         self.speech = match peer {
-            Peer::Unaware(until) if now < until => Speech::Until(until),
-            _ => Speech::Free,
+            Peer::Unaware(until) if now < until => Speech::until(until),
+            _ => Speech::FREE,
         };
-        self.speech == Speech::Free
+        self.speech == Speech::FREE
     }
 
     /// Whether the segment is none of an earlier time (RFC 7323, section 5.3; Linux: `tcp_paws_discard`). The stack drops those, and a copy of one would
     /// give the backup bytes that the primary has not taken.
     fn is_current(&mut self, segment: &Segment) -> bool {
-        let Some(recent) = self.client_clock else {
+        if self.open.timestamps.is_none() {
             return true;
-        };
+        }
         let Some(timestamps) = segment.options.timestamps else {
             return false;
         };
-        let age = recent.wrapping_sub(timestamps.tsval) as i32;
+        let age = self.client_clock.wrapping_sub(timestamps.tsval) as i32;
         if age < 0 && segment.seq <= self.rcv_nxt {
-            self.client_clock = Some(timestamps.tsval);
+            self.client_clock = timestamps.tsval;
         }
         age <= PAWS_WINDOW
     }
@@ -606,9 +616,9 @@ impl Connection {
         self.snd_una = syn_ack.end();
         self.shadow_snd = syn_ack.end();
         self.digest.begin(syn_ack.end());
-        self.client_clock = self.open.timestamps.map(|(client, _)| client);
+        self.client_clock = self.open.timestamps.map_or(0, |(client, _)| client);
         self.last_timestamps = syn_ack.options.timestamps;
-        self.syn_ack_at = Some(now);
+        (self.began, self.answered) = (now, true);
         self.edge = syn_ack.ack + u32::from(syn_ack.window);
         self.shadow_edge = self.edge;
         self.window = Window::new(self.edge, self.scales().1);
@@ -1043,10 +1053,10 @@ impl Connection {
             end: span.end,
         };
         let has = self.shadow_rcv;
-        self.unaccepted.keep(|span| span.end > has);
-        let kept = later.start >= later.end || self.unaccepted.add(later);
+        self.due.keep(Due::Accepted, |span| span.end > has);
+        let kept = later.start >= later.end || self.due.add(Due::Accepted, later);
         if !kept {
-            self.unaccepted.widen(later.end);
+            self.due.widen(later.end);
         }
         Actions {
             resend: self.repair(span.start, span.end, REPAIR),
@@ -1062,9 +1072,9 @@ impl Connection {
         }
         let (has, accepted) = (self.shadow_rcv, self.rcv_nxt);
         loop {
-            let asked = self.unaccepted.take(|span| span.end <= accepted);
+            let asked = self.due.take(Due::Accepted, |span| span.end <= accepted);
             // A shadow that stands beyond the part has had more from the tap, so the rest was not lost.
-            let span = asked.or_else(|| self.unsent.take(|span| span.start == has))?;
+            let span = asked.or_else(|| self.due.take(Due::Reached, |span| span.start == has))?;
             if let Some(part) = self.repair(span.start, span.end, REPAIR) {
                 return Some(part);
             }
@@ -1079,10 +1089,10 @@ impl Connection {
             return None;
         }
         let split = end.min(start + most);
-        self.unsent.keep(|span| span.start >= has);
+        self.due.keep(Due::Reached, |span| span.start >= has);
         if split < end {
             // If there is no room, the timer thinks of it.
-            let _ = self.unsent.add(Span { start: split, end });
+            let _ = self.due.add(Due::Reached, Span { start: split, end });
         }
         Some(Span { start, end: split })
     }
@@ -1166,10 +1176,7 @@ impl Connection {
     /// When [`Connection::poll`] wants to be called, if ever.
     pub fn poll_at(&self) -> Option<Instant> {
         let retry = self.waiting_since.map(|_| self.next_retry);
-        let speaks = match self.speech {
-            Speech::Until(at) => Some(at),
-            Speech::Free | Speech::Awaits => None,
-        };
+        let speaks = self.speech.at();
         let watch = match (self.farewell, self.terms.watch.hold()) {
             (Farewell::Held(held), Some(hold)) => Some(held.poll_at(hold)),
             (Farewell::Owed(at), Some(_)) => Some(at),
@@ -1235,8 +1242,8 @@ impl Connection {
             self.check_at = None;
             actions.check_socket = true;
         }
-        if matches!(self.speech, Speech::Until(at) if now >= at) {
-            self.speech = Speech::Free;
+        if self.speech.at().is_some_and(|at| now >= at) {
+            self.speech = Speech::FREE;
             actions.flush_held = true;
             self.release(&mut actions, now);
         }
@@ -1261,7 +1268,7 @@ impl Connection {
             YOUNG
         };
         Actions {
-            check_socket: now.since(self.created) >= patience,
+            check_socket: now.since(self.began) >= patience,
             ..Actions::default()
         }
     }
@@ -1346,8 +1353,8 @@ impl Connection {
     /// knows nothing of it either, and hears a reset.
     fn policy(&self) -> Policy {
         match self.speech {
-            Speech::Free => self.terms.policy,
-            Speech::Awaits | Speech::Until(_) => Policy::Gated,
+            Speech::FREE => self.terms.policy,
+            _ => Policy::Gated,
         }
     }
 
@@ -1469,8 +1476,7 @@ impl Connection {
 
     /// The word for the backup, as of now.
     fn open(&self, now: Instant) -> Open {
-        let elapsed = self.syn_ack_at.map_or(Duration::ZERO, |at| now.since(at));
-        let clock = |own: u32| own.wrapping_add(timestamp_ticks(elapsed));
+        let clock = |own: u32| own.wrapping_add(timestamp_ticks(now.since(self.began)));
         let timestamps = self.open.timestamps;
         Open {
             timestamps: timestamps.map(|(client, own)| (client, clock(own))),
@@ -1479,53 +1485,71 @@ impl Connection {
     }
 }
 
-/// Some parts of the client's stream, `N` at most, no two with the same beginning. The empty ones are free.
-#[derive(Debug)]
-struct Parts<const N: usize> {
-    spans: [Span; N],
+/// When a part of the client's stream is sent to the backup.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Due {
+    /// When the stack here has accepted it: the backup has asked for it.
+    Accepted,
+    /// When the shadow has come to it.
+    Reached,
 }
 
-impl<const N: usize> Default for Parts<N> {
-    fn default() -> Self {
-        Self {
-            spans: [Span::default(); N],
-        }
+/// Some parts of the client's stream, no two of a kind with the same beginning. The empty ones are free.
+#[derive(Debug, Default)]
+struct Parts {
+    spans: [Span; 8],
+    /// Bit n: the n-th is [`Due::Reached`].
+    reached: u8,
+}
+
+impl Parts {
+    /// Those of a kind, and their numbers.
+    fn of(&mut self, due: Due) -> impl Iterator<Item = &mut Span> {
+        let reached = self.reached;
+        let is = move |at: usize| (reached >> at) & 1 == u8::from(due == Due::Reached);
+        let spans = self.spans.iter_mut().enumerate();
+        spans.filter_map(move |(at, span)| (!span.is_empty() && is(at)).then_some(span))
     }
-}
 
-impl<const N: usize> Parts<N> {
     /// Remembers one more, `false` if there is no room for it.
-    fn add(&mut self, span: Span) -> bool {
-        let same = |other: &Span| !other.is_empty() && other.start == span.start;
-        let at = self.spans.iter().position(same);
-        let at = at.or_else(|| self.spans.iter().position(Span::is_empty));
-        let slot = at.and_then(|at| self.spans.get_mut(at));
-        slot.map(|slot| *slot = span).is_some()
+    fn add(&mut self, due: Due, span: Span) -> bool {
+        if let Some(same) = self.of(due).find(|other| other.start == span.start) {
+            *same = span;
+            return true;
+        }
+        let Some(at) = self.spans.iter().position(Span::is_empty) else {
+            return false;
+        };
+        if let Some(free) = self.spans.get_mut(at) {
+            *free = span;
+        }
+        self.reached = self.reached & !(1 << at) | u8::from(due == Due::Reached) << at;
+        true
     }
 
-    /// Makes the last one reach up to `end`, with what lies in between.
+    /// Makes the last of those that the backup has asked for reach up to `end`, with what lies in between.
     fn widen(&mut self, end: SeqNumber) {
-        let spans = self.spans.iter_mut().filter(|span| !span.is_empty());
-        let last = spans.reduce(|last, span| match span.start > last.start {
-            true => span,
-            false => last,
-        });
+        let last = self
+            .of(Due::Accepted)
+            .reduce(|last, span| match span.start > last.start {
+                true => span,
+                false => last,
+            });
         if let Some(last) = last {
             last.end = last.end.max(end);
         }
     }
 
     /// Takes out the first that is `wanted`.
-    fn take(&mut self, wanted: impl Fn(Span) -> bool) -> Option<Span> {
-        let mut spans = self.spans.iter_mut();
-        spans
-            .find(|span| !span.is_empty() && wanted(**span))
+    fn take(&mut self, due: Due, wanted: impl Fn(Span) -> bool) -> Option<Span> {
+        self.of(due)
+            .find(|span| wanted(**span))
             .map(core::mem::take)
     }
 
     /// Forgets those that are not `wanted`.
-    fn keep(&mut self, wanted: impl Fn(&Span) -> bool) {
-        for span in &mut self.spans {
+    fn keep(&mut self, due: Due, wanted: impl Fn(&Span) -> bool) {
+        for span in self.of(due) {
             if !wanted(span) {
                 *span = Span::default();
             }

@@ -18,6 +18,9 @@ impl Default for Instant {
 }
 
 impl Instant {
+    /// The end of time.
+    pub const END: Self = Self(NonZero::<u64>::MAX);
+
     /// The instant `nanos` after the clock's zero.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(NonZero::<u64>::MIN.saturating_add(nanos))
