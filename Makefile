@@ -46,7 +46,7 @@ bench:
 	@scripts/bench.sh
 
 bench-full:
-	@scripts/bench.sh overhead scale pauses rivals
+	@scripts/bench.sh overhead paired scale pauses rivals
 
 demo: module traffic
 	@scripts/demo.sh
@@ -69,7 +69,7 @@ help:
 	@echo 'make test-plants faults planted in the module, each caught by that kernel'
 	@echo 'make test-suites  suites that others wrote, with the service under protection; not part of make test'
 	@echo 'make bench       what protection costs while nothing fails, in instructions'
-	@echo 'make bench-full  the same, beside many idle connections, and a failover beside what people use today'
+	@echo 'make bench-full  the same, latency and throughput in turn with plain TCP, many idle connections, pauses, and a failover beside what people use today'
 	@echo 'make demo        a takeover to look at'
 	@echo 'make clean       removes what was built here, not the cache in ~/.cache/sttcp'
 	@echo

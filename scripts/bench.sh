@@ -1,16 +1,18 @@
 #!/bin/bash
 # Measures, in guests, and prints tables.   bench.sh [NAME...]
 #   overhead   what protection costs while nothing fails, in instructions (2 min)
-#   scale      the same beside many idle connections
+#   paired     the same as latency and throughput, in turn with plain TCP
+#   scale      the same as overhead beside many idle connections
 #   pauses     how long a client waits at a takeover, by heartbeat interval, and at a switchover
 #   repairs    how soon the backup has what the tap lost
 #   rivals     a Redis session whose server's host dies, here and with what people use today
 #   profile    where the primary's instructions go, by function
 # Without a name it is overhead. Lines of JSON stay in build/results/NAME.jsonl; STTCP_RECORD=1 puts them and the table into docs/results.
 # MODES="plain gated ..." picks modes of overhead, scale and profile; ECHOES, MEGABYTES and CONNECTIONS are amounts, COUNTS numbers of idle connections,
-# ROUNDS those of rivals, RUNS how often each pause is measured, INTERVALS and KINDS which.
+# ROUNDS those of paired and rivals, NETWORKS which of paired; RUNS how often overhead and each pause is measured, INTERVALS and KINDS which pauses.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
+. "$STTCP_TOP/scripts/machine.sh"
 
 cd "$STTCP_TOP"
 results=build/results
@@ -18,54 +20,80 @@ mkdir -p "$results"
 kernel=$("$STTCP_TOP/scripts/kernel.sh")
 host=$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)
 
-# run NAME ACCELERATOR: its guest, and what it says as lines of JSON.
+# run NAME [MORE]: its guest, and what it says as lines of JSON, each with the accelerator and MORE of it.
 run() {
+    machine_ready
     GROUP=bench scripts/run-netns.sh "$1" | tee "$results/$1.log"
     sed -n 's/^# {/{/p' "$results/$1.log" |
-        sed "s|}$|,\"kernel\":\"$(<"$kernel/release")\",\"cpu\":\"$host\",\"accelerator\":\"$2\"}|" >"$results/$1.jsonl"
+        sed "s|}$|,\"kernel\":\"$(<"$kernel/release")\",\"cpu\":\"$host\",\"accelerator\":\"$STTCP_ACCEL${2-}\"}|" >"$results/$1.jsonl"
 }
 # counted NAME: in a guest with one CPU whose clock counts instructions, so that the host's other work is of no matter.
 counted() {
-    STTCP_ICOUNT=1 STTCP_ACCEL=tcg STTCP_CPUS=1 STTCP_TIMEOUT=3600 run "$1" "tcg, icount"
+    STTCP_ICOUNT=1 STTCP_ACCEL=tcg STTCP_CPUS=1 STTCP_TIMEOUT=3600 run "$1" ", icount"
 }
 
 overhead() { counted overhead; }
+paired() { run paired; }
 scale() { STTCP_MEMORY=${STTCP_MEMORY:-8192} counted scale; }
 pauses() { counted pauses; }
 repairs() { counted repairs; }
-rivals() { STTCP_ARCHIVES=$(scripts/benchtools.sh) run rivals tcg; }
+rivals() { STTCP_ARCHIVES=$(scripts/benchtools.sh) run rivals; }
 profile() { STTCP_ARCHIVES=$(scripts/benchtools.sh) counted profile; }
 
 # fields: awk's part that reads a line of JSON.
 fields='{ gsub(/[{}"]/, ""); count = split($0, parts, / *, */); delete field
           for (i = 1; i <= count; i++) { at = index(parts[i], ":"); field[substr(parts[i], 1, at - 1)] = substr(parts[i], at + 1) + 0 == 0 ? substr(parts[i], at + 1) : substr(parts[i], at + 1) + 0 } }'
 
+# Medians of the runs. "plain" comes first.
 overhead_table() {
-    awk "$fields"'
+    awk "$awk_median $fields"'
         function ratio(cost, base) { return base > 0 ? sprintf("%d (%+.1f %%)", cost, 100 * (cost / base - 1)) : cost }
+        function middle(what, load, mode) { return median(runs[what, load, mode], "%.0f") }
         {
             load = field["load"]; mode = field["mode"]
-            if (mode == "plain") { plain[load] = field["instructions"]; primary[load] = field["primary"] }
-            if (!(load in seen)) { seen[load] = 1; loads[++total] = load }
-            line[load] = line[load] sprintf("| %s | %s | %s | %s | %d |\n", load, mode, ratio(field["instructions"], plain[load]),
-                ratio(field["primary"], primary[load]), field["backup"] > 0 && mode !~ /plain|off|alone/ ? field["backup"] : 0)
+            if (!(load in load_seen)) { load_seen[load] = 1; loads[++load_count] = load }
+            if (!(mode in mode_seen)) { mode_seen[mode] = 1; modes[++mode_count] = mode }
+            for (what in field) runs[what, load, mode] = runs[what, load, mode] " " field[what]
         }
         END {
             print "| for each | mode | all hosts | primary | backup |\n| --- | --- | ---: | ---: | ---: |"
-            for (i = 1; i <= total; i++) printf "%s", line[loads[i]]
+            for (i = 1; i <= load_count; i++) for (j = 1; j <= mode_count; j++) {
+                load = loads[i]; mode = modes[j]
+                printf "| %s | %s | %s | %s | %d |\n", load, mode, ratio(middle("instructions", load, mode), middle("instructions", load, "plain")),
+                    ratio(middle("primary", load, mode), middle("primary", load, "plain")), mode ~ /plain|off|alone/ ? 0 : middle("backup", load, mode)
+            }
         }' "$results/overhead.jsonl"
+}
+
+# Of each run of a mode to the run of "plain" in its round.
+paired_table() {
+    awk "$awk_median $fields"'
+        {
+            load = field["load"]; mode = field["mode"]; row = field["network"] SUBSEP load SUBSEP mode
+            if (!(row in times)) order[++rows] = row
+            times[row]++; costs[row] = costs[row] " " field["us"]
+            if (mode == "plain") plain[field["network"], load, field["round"]] = field["us"]
+            ratios[row] = ratios[row] " " 100 * field["us"] / plain[field["network"], load, field["round"]]
+        }
+        END {
+            print "| network | for each | mode | rounds | time, us | of that of plain TCP, % |\n| --- | --- | --- | ---: | ---: | ---: |"
+            for (at = 1; at <= rows; at++) {
+                it = order[at]; split(it, part, SUBSEP)
+                printf "| %s | %s | %s | %d | %s | %s |\n", part[1], part[2], part[3], times[it], median(costs[it]), median(ratios[it], "%.1f (%.1f to %.1f)")
+            }
+        }' "$results/paired.jsonl"
 }
 
 scale_table() {
     awk "$fields"'
         BEGIN {
-            print "| mode | idle connections | echo, primary | echo, backup | MB down, primary | a connection, primary | kernel memory for each | of it the module, on each host | takeover, ms | pause beyond detection, ms |"
+            print "| mode | idle connections | echo, primary | echo, backup | MB down, primary | a connection, primary | kernel memory for each | of it the module, on each host | takeover to the last announcement, ms | first byte of each that waits, ms |"
             print "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
         }
         {
             printf "| %s | %d | %d | %d | %d | %d | %d |", field["mode"], field["connections"], field["echo_primary"], field["mode"] == "plain" ? 0 : field["echo_backup"],
                 field["download_primary"], field["connection_primary"], field["slab_bytes_each"]
-            if ("takeover_us" in field) printf " %d | %.1f | %.1f |\n", field["object_bytes"], field["takeover_us"] / 1000, field["gap_ms"] - field["detected_ms"]
+            if ("takeover_us" in field) printf " %d | %.1f | %d: %.1f to %.1f |\n", field["object_bytes"], field["takeover_us"] / 1000, field["waiting"], field["first_byte_ms"], field["last_first_byte_ms"]
             else print " 0 | | |"
         }' "$results/scale.jsonl"
 }
@@ -148,5 +176,6 @@ for name; do
     if [[ ${STTCP_RECORD-} == 1 && -e docs/results/$name.md ]]; then
         [[ ! -s $results/$name.jsonl ]] || cp "$results/$name.jsonl" "docs/results/$name.jsonl"
         put_table "docs/results/$name.md" "$results/$name.table"
+        [[ ! -e docs/results/$name.svg ]] || python3 scripts/plot.py "docs/results/$name.md" "docs/results/$name.svg"
     fi
 done

@@ -6,19 +6,21 @@
 . "$(dirname "$0")/lib.sh"
 
 ktap_begin
-for mode in ${MODES:-plain off alone gated eager gated-digest}; do
-    status=0
-    up "$mode" || status=1
-    for load in echo download upload connection; do
-        if cost=$(measure $load "$(amount $load)"); then
-            read -r total primary backup <<<"$cost"
-            echo "# {\"bench\":\"overhead\",\"mode\":\"$mode\",\"load\":\"$load\",\"instructions\":$total,\"primary\":$primary,\"backup\":$backup}"
-        else
-            status=1
-            echo "# $cost"
-        fi
+for ((run = 1; run <= ${RUNS:-1}; run++)); do
+    for mode in ${MODES:-plain off alone gated eager gated-digest}; do
+        status=0
+        up "$mode" || status=1
+        for load in echo download upload connection; do
+            if cost=$(measure $load "$(amount $load)"); then
+                read -r total primary backup <<<"$cost"
+                echo "# {\"bench\":\"overhead\",\"mode\":\"$mode\",\"load\":\"$load\",\"instructions\":$total,\"primary\":$primary,\"backup\":$backup}"
+            else
+                status=1
+                echo "# $cost"
+            fi
+        done
+        down
+        result $status "$mode is measured"
     done
-    down
-    result $status "$mode is measured"
 done
 ktap_end

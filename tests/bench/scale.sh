@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What grows with the number of connections: so many idle ones are held, and then an echo, a download and a new connection are measured beside them, and by
-# how much the kernel's slabs have grown for each. At last the primary is cut off, while some more (ACTIVE) echo, each once a second: how long the takeover takes, and
-# by how much the longest pause exceeds the detection. Prints a line of JSON for each number. Modes: plain, without the module, and gated.
+# how much the kernel's slabs have grown for each. At last the primary is cut off, while some more (ACTIVE) echo, each once a second, and so each asks while nobody
+# speaks: how long the takeover takes, to the last announcement, and how long after its decision each of them has got its first byte. Prints a line of JSON for each number. Modes: plain, without the module, and gated.
 
 . "$(dirname "$0")/lib.sh"
 IDLE=7100
@@ -40,24 +40,35 @@ object() { awk '$1 == "sttcp_connection" && $2 > 0 { each = $6 * 4096 * $15 / $2
 ACTIVE=${ACTIVE:-1000}
 # takeover IDLE: prints the fields of the line.
 takeover() {
-    local pid took detected cut status=0
+    local pid took decided status=0
     rm -f "$WORK/up" "$WORK/end"
-    client "$TRAFFIC" client echo --to "$(target 4)" --size 64 --connections "$ACTIVE" --think 1000 --timeout 60 --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/echo.json" 2>&1 &
+    client "$TRAFFIC" client echo --to "$(target 4)" --size 64 --connections "$ACTIVE" --think 1000 --timeout 60 --each --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/echo.json" 2>&1 &
     pid=$!
     wait_until 60 all_are protected primary $(($1 + ACTIVE)) && wait_until 60 test -e "$WORK/up" || status=1
-    cut=${EPOCHREALTIME/[.,]/}
     cut_off
     wait_until 60 has_state backup solo || status=1
     took=$(dmesg | sed -nE 's/.*sttcp: took over in ([0-9]+) us: ([0-9]+) connections.*/\1 \2/p' | tail -1)
-    detected=$(($(took_over_at) - ${cut%???}))
+    # The line is written when all is done.
+    decided=$(($(took_over_at) - ${took% *} / 1000))
     # Each of them speaks once a second.
     sleep 3
     touch "$WORK/end"
     wait $pid || status=1
     [ "${took#* }" -ge $(($1 + ACTIVE)) ] || status=1
-    [ $status -eq 0 ] || sed 's/^/# /' "$WORK/echo.json" >&2
-    echo "\"active\":$ACTIVE,\"takeover_us\":${took% *},\"continued\":${took#* },\"detected_ms\":$detected,\"gap_ms\":$(gap echo)"
+    [ $status -eq 0 ] || sed 's/^/# /' "$WORK/echo.json" | cut -c1-1000 >&2
+    echo "\"active\":$ACTIVE,\"takeover_us\":${took% *},\"continued\":${took#* },$(first_bytes "$decided")"
     return $status
+}
+# first_bytes DECIDED: when the pauses ended in which the primary was cut off, in ms after the decision.
+first_bytes() {
+    python3 -c '
+import json, sys
+run = json.load(open(sys.argv[1]))
+decided = float(sys.argv[2]) - run["started_unix_ms"]
+waits = [began + length - decided for each in run["each"] for began, length in each["gaps"] if began < decided < began + length]
+waits.sort()
+print("\"waiting\":%d,\"first_byte_ms\":%.1f,\"last_first_byte_ms\":%.1f" % (len(waits), waits[0], waits[-1]))
+' "$WORK/echo.json" "$1"
 }
 
 # all_are STATE HOST COUNT
