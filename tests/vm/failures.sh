@@ -18,6 +18,9 @@ set -euo pipefail
 . "$STTCP_TOP/tests/vm/lib-sessions.sh"
 ROUNDS=${ROUNDS:-1}
 APP_FAILURE=node
+# A kernel that panics stops for a second, and not for ever as is the default: QEMU, which is told to end with it, would now and then do so before the
+# last word has left.
+GUEST_APPEND=panic=1
 
 # says_goodbye TEXT COMMAND...: the same; and the backup was told, so nobody waited as long as until the host is missed.
 says_goodbye() {
@@ -25,6 +28,8 @@ says_goodbye() {
     shift
     before=$(counter "$silent" takeovers_goodbye)
     survives "$text" goodbye solo "$@"
+    echo "# $(logged "$silent" '(dying|going down)')"
+    echo "# $(logged "$speaker" 'took over in')"
     shows "$text: the host has said so" [ "$(counter "$speaker" takeovers_goodbye)" -eq $((before + 1)) ]
     shows "$text: the clients wait less than two heartbeats" pauses_below $((2 * INTERVAL))
 }

@@ -25,7 +25,7 @@ speaker=primary silent=backup
 
 # boot_guest NAME [OPTION...]
 boot_guest() {
-    start "$1" -t 3000 "${@:2}"
+    start "$1" -t 3000 -a "${GUEST_APPEND-}" "${@:2}"
     cp "$TRAFFIC" "$MODULE" "$(share "$1")/"
 }
 
