@@ -40,8 +40,13 @@ object() { awk '$1 == "sttcp_connection" && $2 > 0 { each = $6 * 4096 * $15 / $2
 ACTIVE=${ACTIVE:-1000}
 # takeover IDLE: prints the fields of the line.
 takeover() {
-    local pid took decided status=0
-    # A veth pair hands what is sent to the CPU's backlog, which drops what goes beyond a thousand; a network card has a queueing discipline before it.
+    local pid took decided host status=0
+    # A network card has a queueing discipline before it. A veth pair drops what goes beyond its ring of 256 frames, or the thousand of the CPU's backlog,
+    # and all clients speak at the same time.
+    for host in client primary backup; do
+        ip netns exec switch tc qdisc replace dev "to-$host" root fq_codel
+        ip netns exec "$host" tc qdisc replace dev eth0 root fq_codel
+    done
     sysctl -qw net.core.netdev_max_backlog=20000
     rm -f "$WORK/up" "$WORK/end"
     client "$TRAFFIC" client echo --to "$(target 4)" --size 64 --connections "$ACTIVE" --think 1000 --timeout 60 --each --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/echo.json" 2>&1 &
