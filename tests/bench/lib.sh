@@ -100,6 +100,13 @@ measure() {
         }'
 }
 
+# stayed_protected: no connection was given up meanwhile, or what was measured was plain TCP in part.
+stayed_protected() {
+    local given_up
+    given_up=$(primary awk '/^unprotected_/ && !/shadow_gone/ && $2 > 0' /proc/net/sttcp_stat)
+    [ -z "$given_up" ] || { echo "# not protected: $given_up"; return 1; }
+}
+
 # amount LOAD: how much of it is measured.
 amount() {
     case $1 in

@@ -19,6 +19,10 @@ for ((run = 1; run <= ${RUNS:-1}; run++)); do
                 echo "# $cost"
             fi
         done
+        case $mode in
+        plain | off | alone) ;;
+        *) stayed_protected || status=1 ;;
+        esac
         down
         result $status "$mode is measured"
     done

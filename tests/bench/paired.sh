@@ -30,7 +30,7 @@ for network in ${NETWORKS:-cpu lan}; do
                 elapsed=$(sed -nE 's/.*"elapsed_ms":([0-9]+).*/\1/p' "$WORK/result")
                 echo "# {\"bench\":\"paired\",\"network\":\"$network\",\"round\":$round,\"mode\":\"$mode\",\"load\":\"$load\",\"us\":$((elapsed * 1000 / amount))}"
             done
-            [ "$mode" = plain ] || { has_state primary protected && [ "$(counter primary unprotected_stalled)" -eq 0 ]; } || status=1
+            [ "$mode" = plain ] || { has_state primary protected && stayed_protected; } || status=1
             down
             result $status "$network, round $round: $mode is measured"
         done

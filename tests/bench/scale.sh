@@ -101,6 +101,7 @@ for mode in ${MODES:-plain gated}; do
             fi
         done
         if [ "$mode" != plain ]; then
+            stayed_protected || status=1
             moved=$(takeover "$count") || status=1
             line+=",$moved"
         fi
