@@ -1503,10 +1503,15 @@ struct Parts {
 }
 
 impl Parts {
+    /// The bit of the part with this number, which is less than eight.
+    fn bit(at: usize) -> u8 {
+        1u8.wrapping_shl(at as u32)
+    }
+
     /// Those of a kind, and their numbers.
     fn of(&mut self, due: Due) -> impl Iterator<Item = &mut Span> {
         let reached = self.reached;
-        let is = move |at: usize| (reached >> at) & 1 == u8::from(due == Due::Reached);
+        let is = move |at: usize| (reached & Self::bit(at) != 0) == (due == Due::Reached);
         let spans = self.spans.iter_mut().enumerate();
         spans.filter_map(move |(at, span)| (!span.is_empty() && is(at)).then_some(span))
     }
@@ -1523,7 +1528,11 @@ impl Parts {
         if let Some(free) = self.spans.get_mut(at) {
             *free = span;
         }
-        self.reached = self.reached & !(1 << at) | u8::from(due == Due::Reached) << at;
+        let bit = Self::bit(at);
+        self.reached = match due {
+            Due::Accepted => self.reached & !bit,
+            Due::Reached => self.reached | bit,
+        };
         true
     }
 
