@@ -25,8 +25,8 @@ def rows(path):
     return [dict(zip(head, row)) for row in body]
 
 
-def text(x, y, words, anchor="middle", more=""):
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{words}</text>'
+def text(x, y, words, anchor="middle"):
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
 
 
 def upright(words):
