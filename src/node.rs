@@ -412,7 +412,7 @@ impl Node {
     }
 
     /// The two servers have said different things. Any context, bucket locked.
-    pub(crate) fn on_divergence(&self, entry: &Entry) {
+    fn on_divergence(&self, entry: &Entry) {
         self.count(Counter::Diverged);
         if !self.says_diverged.is_due() {
             return;

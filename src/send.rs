@@ -105,9 +105,9 @@ impl Node {
         let sum = |sum, offset: u32, len: u32| {
             skb.crc32c(headers.saturating_add(offset as usize), len as usize, sum)
         };
-        let found = entry.side.digest(self.digests(), &packet.segment, sum, now);
-        if found.is_some() {
-            self.on_divergence(entry);
+        if let Some(actions) = entry.side.digest(self.digests(), &packet.segment, sum, now) {
+            // A difference ends no connection.
+            let _ = self.carry_out(entry, actions);
         }
     }
 

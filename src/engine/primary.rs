@@ -33,7 +33,7 @@
 use super::actions::Actions;
 use super::config::Refusal;
 use super::counters::Counter;
-use super::digest::{Difference, Digest, Questions, Word};
+use super::digest::{Digest, Questions, Word};
 use super::message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES};
 use super::node::Peer;
 use super::plant::{planted, unless, Plant};
@@ -713,18 +713,19 @@ impl Connection {
         segment: &Segment,
         sum: impl FnMut(u32, u32, u32) -> u32,
         now: Instant,
-    ) -> Option<Difference> {
+    ) -> Option<Actions> {
         if !self.retains() {
             return None;
         }
         if segment.payload_len > 0 && matches!(self.digest, Digest::Running(_)) {
             self.questions.stir(now);
         }
-        let found = self.digest.take(segment.seq, segment, sum);
-        if found.is_some() {
-            self.questions.now(now);
-        }
-        found
+        let found = self.digest.take(segment.seq, segment, sum)?;
+        self.questions.now(now);
+        Some(Actions {
+            diverged: Some(found),
+            ..Actions::default()
+        })
     }
 
     /// Nobody wants to know whether the servers say the same.

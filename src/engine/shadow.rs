@@ -10,7 +10,7 @@
 
 use super::actions::Actions;
 use super::counters::Counter;
-use super::digest::{Difference, Digest, Word};
+use super::digest::{Digest, Word};
 use super::message::{Bytes, Close, Gone, Open, Progress, Record, Span};
 use super::node::Predecessor;
 use super::plant::{planted, unless, Plant};
@@ -581,15 +581,21 @@ impl Shadow {
         (Outbound::Hold(start, end), actions)
     }
 
-    /// A segment of the shadow is about to leave the stack; before anything else is asked of it. See [`Digest::take`].
+    /// A segment of the shadow is about to leave the stack; before anything else is asked of it. See [`Digest::take`]. What shows by it the primary hears at
+    /// once: it may be about to hand over.
     pub fn digest(
         &mut self,
         segment: &Segment,
         sum: impl FnMut(u32, u32, u32) -> u32,
-    ) -> Option<Difference> {
+    ) -> Option<Actions> {
         let compares = !self.speaking && self.is_ready();
         let at = segment.seq + self.delta;
-        compares.then(|| self.digest.take(at, segment, sum))?
+        let found = compares.then(|| self.digest.take(at, segment, sum))??;
+        Some(Actions {
+            record: Some(Record::Compared(self.open.id, self.digest.word())),
+            diverged: Some(found),
+            ..Actions::default()
+        })
     }
 
     /// Nobody wants to know whether the servers say the same.

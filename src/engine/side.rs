@@ -7,7 +7,6 @@
 
 use super::actions::Actions;
 use super::counters::Counter;
-use super::digest::Difference;
 use super::early::Early;
 use super::message::{Bytes, Close, Gone, Open, Record, Span};
 use super::node::{Peer, Predecessor};
@@ -256,7 +255,7 @@ impl Side {
         segment: &Segment,
         sum: impl FnMut(u32, u32, u32) -> u32,
         now: Instant,
-    ) -> Option<Difference> {
+    ) -> Option<Actions> {
         match (self, wanted) {
             (Side::Primary(connection), false) => connection.stop_digest(),
             (Side::Shadow(shadow), false) => shadow.stop_digest(),

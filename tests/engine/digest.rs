@@ -33,6 +33,8 @@ struct Host {
     /// The byte that is wrong.
     lie: Option<u32>,
     found: Vec<Difference>,
+    /// What it has told its peer unasked.
+    told: Vec<Record>,
 }
 
 fn primary() -> Host {
@@ -63,6 +65,7 @@ fn host(side: Side, first: SeqNumber) -> Host {
         said: 0,
         lie: None,
         found: vec![],
+        told: vec![],
     }
 }
 
@@ -81,8 +84,9 @@ impl Host {
                 (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
             })
         };
-        let found = self.side.digest(true, &segment, sum, now);
-        self.found.extend(found);
+        let actions = self.side.digest(true, &segment, sum, now).unwrap_or_default();
+        self.found.extend(actions.diverged);
+        self.told.extend(actions.record);
         self.side.on_output(&segment, now);
         self.said = self.said.max(from + segment.payload_len);
     }
@@ -157,6 +161,24 @@ fn shadow_behind_finds_the_difference_when_it_comes_to_the_place() {
 }
 
 #[test]
+fn shadow_tells_at_once_what_it_finds() {
+    let (mut primary, mut shadow) = (primary(), shadow());
+    shadow.lie = Some(70);
+    primary.say(0, 100, ms(0));
+    assert!(ask(&mut primary, &mut shadow, (true, true), ms(100)));
+    assert_eq!(shadow.told, []);
+    shadow.say(0, 120, ms(110));
+    let told = shadow.told.pop().unwrap();
+    assert_eq!(primary.hear(&told, ms(111)), None);
+    assert_eq!(at(&primary), Some((0, 100)));
+    // Whether the backup has heard that the primary knows is asked once.
+    assert!(ask(&mut primary, &mut shadow, (true, true), ms(111)));
+    assert!(!ask(&mut primary, &mut shadow, (true, true), ms(10_000)));
+    assert_eq!((primary.found.len(), shadow.found.len()), (1, 1));
+    assert_eq!((primary.told, shadow.told), (vec![], vec![]));
+}
+
+#[test]
 fn primary_behind_finds_it_and_says_so_until_it_is_heard() {
     let (mut primary, mut shadow) = (primary(), shadow());
     shadow.lie = Some(150);
@@ -215,7 +237,7 @@ fn nothing_is_compared_unless_both_hosts_do() {
     primary.say(0, 10, ms(0));
     let segment = seg(s(0), c(0)).data(10);
     let sum = |_, _, _| panic!("nobody wants that");
-    assert_eq!(shadow.side.digest(false, &segment, sum, ms(0)), None);
+    assert!(shadow.side.digest(false, &segment, sum, ms(0)).is_none());
     assert!(ask(&mut primary, &mut shadow, (true, true), ms(100)));
     assert!(!ask(&mut primary, &mut shadow, (true, true), ms(10_000)));
     // Nor later: what was said is not known.

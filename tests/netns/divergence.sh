@@ -71,7 +71,7 @@ result $? "warn: a takeover goes on with all of them"
 for host in primary backup; do set_control $host divergence reset; done
 before=$(sum takeover_diverged)
 lies "$silent"
-wait_until 10 found "$silent" 1
+wait_until 10 found "$speaker" 1 && wait_until 10 found "$silent" 1
 result $? "reset: the download is found"
 ! ip netns exec "$speaker" sh -c 'echo 1 >/proc/sys/net/sttcp/switchover' 2>/dev/null && dmesg | tail -20 | grep -q 'switchover refused: 1 connections'
 result $? "reset: a switchover that would reset it is refused"

@@ -606,8 +606,8 @@ impl Host {
             })
         };
         let found = self.table[at].side.digest(digests, segment, sum, now);
-        if let Some(found) = found {
-            self.fail_at(flow, format!("the servers do not differ: {found:?}"));
+        if let Some(actions) = found {
+            self.fail_at(flow, format!("the servers do not differ: {:?}", actions.diverged));
         }
     }
 
