@@ -217,6 +217,15 @@ impl Pulse {
         }
     }
 
+    /// They are watched otherwise from now on. If one of them may be `behind` already, nothing of it may be left to hear.
+    pub(super) fn renew(&mut self, behind: bool, watch: Watch, now: Instant) {
+        let looks = behind || self.next.is_some();
+        *self = Self::default();
+        if looks {
+            self.begin(watch, now);
+        }
+    }
+
     fn begin(&mut self, watch: Watch, now: Instant) {
         self.look(watch.lag_bytes > 0, Duration::ZERO, watch, now);
     }
@@ -254,11 +263,6 @@ impl Pulse {
 
     pub(super) fn poll(&mut self, at: Places, watch: Watch, now: Instant) -> Option<Finding> {
         self.next.take_if(|next| now >= *next)?;
-        if self.far && watch.lag_bytes == 0 {
-            // That has been given up meanwhile.
-            self.go_on(watch, now);
-            return None;
-        }
         let half = self.wait(watch)?.checked_div(2).unwrap_or_default();
         self.next = Some(now.after(half));
         let waits = self.stage != Stage::Ask && !self.answered;

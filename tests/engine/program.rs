@@ -543,6 +543,34 @@ fn what_is_far_may_change() {
 }
 
 #[test]
+fn server_that_hangs_is_found_by_what_is_far_from_now_on() {
+    // Nothing more comes from either of the two: the window of the shadow is full. The row of looks that has begun by the old measure ends after 1 s.
+    for before in [WATCH, Watch { lag_ms: 0, ..WATCH }] {
+        let mut connection = protected_by(before);
+        request(&mut connection, 0, ms(10));
+        connection.on_progress(&progress(10, 300), ms(12));
+        let terms = Terms {
+            watch: Watch { lag_ms: 0, ..FAR },
+            ..Terms::default()
+        };
+        connection.set_terms(terms, ms(20));
+        let said = until(&mut connection, ms(120));
+        assert!(said.len() == 1 && asks(&said[0].1), "{said:?}");
+        connection.on_progress(&progress(10, 300), ms(122));
+        let said = until(&mut connection, ms(170));
+        assert_eq!(said.last().unwrap().1.failed, Some(Failure::Hung));
+    }
+    // Two that are level give no cause to look.
+    let mut connection = protected_by(WATCH);
+    let terms = Terms {
+        watch: FAR,
+        ..Terms::default()
+    };
+    connection.set_terms(terms, ms(20));
+    assert_eq!(until(&mut connection, ms(9000)), []);
+}
+
+#[test]
 fn backups_server_that_is_far_behind_is_left_soon() {
     let mut connection = protected_by(FAR);
     connection.on_server(&seg(p(0), c(0)).data(300).window(5000), ms(10));

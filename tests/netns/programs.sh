@@ -41,14 +41,14 @@ echo "# held for a moment: $(sum farewells_held), told after all: $(sum farewell
 
 protected_streams() { streams "$1" --think 5 && wait_until 10 all_protected; }
 
-# fails_here TEXT SIGNAL COUNTER [COMMAND...]: once all is protected the command is run, and the speaker's program gets the signal.
+# fails_here TEXT SIGNAL COUNTER [COMMAND...]: once all is protected the speaker's program gets the signal, and then the command is run.
 fails_here() {
     local text=$1 before old=$speaker
     before=$(counter "$old" "$3")
     protected_streams 4
     result $? "$text: streams are protected"
-    "${@:4}"
     kill "-$2" "${server[$old]}"
+    "${@:4}"
     wait_until 15 has_state "$silent" protected && settle
     result $? "$text: the other host serves, this one is the backup"
     move_on && end_well
@@ -80,7 +80,8 @@ for _ in 1 2; do
     fails_here "ended, $speaker" TERM servers_ended
     fails_here "stopped, $speaker" STOP servers_hung
 done
-# By bytes alone: the download is far behind at once. Not before it has to be: on a busy machine a program that lives falls so far behind as well.
+# By bytes alone: the download is far behind at once. Not before the program has stopped: on a busy machine one that lives falls so far behind as well.
+judge_lag 0 0
 fails_here "stopped, far behind, $speaker" STOP servers_hung judge_lag 20000 0
 judge_lag 0 $((1000 * SLOW))
 fails_there "killed on the backup" KILL unprotected_server_ended unprotected_shadow_gone
