@@ -17,6 +17,8 @@ result() {
     else
         echo "not ok $ktap_count $2"
         ktap_failed=$((ktap_failed + 1))
+        # What the summary of all tests shows behind the failure.
+        if declare -F explain >/dev/null; then explain | sed 's/^/#! /'; fi
     fi
 }
 

@@ -214,6 +214,13 @@ rejoin() {
 ended() { ! kill -0 "$1" 2>/dev/null; }
 went_on_or_ended() { [ -e "$WORK/up" ] || ended "$1"; }
 
+# explain: where the pair is, and how it came there; for the summary, which may be all there is to see.
+explain() {
+    local host
+    for host in primary backup; do echo "$host is $(state $host 2>&1)"; done
+    dmesg | grep sttcp: | tail -5
+}
+
 # describe: what each host knows of the connections, for whoever has to find out why one stands still.
 describe() {
     local host

@@ -111,6 +111,14 @@ pause_began() { sed -nE 's/.*"began_unix_ms":([0-9]+).*/\1/p' "$WORK/$1.json"; }
 # logged NAME PATTERN: the last line of the kernel's log with it.
 logged() { grep -aE "sttcp: .*$2" "$SEGMENT/$1/console" | tail -1 | tr -d '\r'; }
 
+# explain: what the logs of both hosts say, for the summary, which may be all there is to see.
+explain() {
+    local name
+    for name in primary backup; do
+        grep -a 'sttcp: ' "$SEGMENT/$name/console" | tail -4 | tr -d '\r' | sed "s/^/$name: /"
+    done
+}
+
 # align NAME: how far the guest's clocks are behind the host's. Writing to the share stamps a file with the host's time,
 # which has passed when the guest reads its own clock next: so the largest difference seen is the truest. Prints the
 # difference to the time of day and to the kernel log's time, in seconds.
