@@ -25,6 +25,7 @@ use crate::sys::notifier::{self, Panic, Reboot};
 use crate::sys::pernet::{PerNet, Slot};
 use crate::sys::rcu::RcuSlot;
 use crate::sys::sysctl::{Control, Entry, Table};
+use crate::sys::tracepoint::Probe;
 use crate::sys::{proc, timer, work};
 use core::fmt::Write;
 use core::mem;
@@ -88,6 +89,7 @@ struct Running {
     _reboot: notifier::Registration<Node, Reboot>,
     _panic: notifier::Registration<Node, Panic>,
     _hooks: Hooks<Node>,
+    _probe: Probe<Node>,
     _heartbeat: timer::Registration<Node, HEARTBEAT>,
     _housekeeping: timer::Registration<Node, HOUSEKEEPING>,
     _flush: work::Registration<Node>,
@@ -103,6 +105,7 @@ impl Running {
             _reboot: notifier::Registration::new(node.clone())?,
             _panic: notifier::Registration::new(node.clone())?,
             _hooks: Hooks::register(net, node.clone())?,
+            _probe: Probe::register(net, node.clone())?,
             _heartbeat: timer::Registration::new(node.clone())?,
             _housekeeping: timer::Registration::new(node.clone())?,
             _flush: work::Registration::new(node.clone())?,
@@ -562,13 +565,6 @@ pub(crate) struct Namespace {
 }
 
 static SLOT: Slot = Slot::new();
-
-impl Namespace {
-    /// The running node. Any context.
-    pub(crate) fn node<'rcu>(&'rcu self, rcu: &'rcu rcu::Guard) -> Option<&'rcu Node> {
-        self.shared.node(rcu)
-    }
-}
 
 impl PerNet for Namespace {
     fn slot() -> &'static Slot {

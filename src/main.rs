@@ -32,8 +32,7 @@ module! {
 }
 
 struct Sttcp {
-    // Dropped in this order: no more calls from sockets, then the namespaces' nodes, then the memory that their connections had.
-    _probe: sys::tracepoint::DataReadyProbe<receive::Delivered>,
+    // Dropped in this order: the namespaces' nodes, then the memory that their connections had.
     _namespaces: sys::pernet::Registration<control::Namespace>,
     _connections: sys::slab::Cache<table::Entry>,
 }
@@ -42,9 +41,7 @@ impl kernel::Module for Sttcp {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let connections = sys::slab::Cache::new()?;
         let namespaces = sys::pernet::Registration::new()?;
-        let probe = sys::tracepoint::DataReadyProbe::register()?;
         Ok(Self {
-            _probe: probe,
             _namespaces: namespaces,
             _connections: connections,
         })

@@ -2,7 +2,6 @@
 
 //! The way in: what happens to a client's segment, in packet order.
 
-use crate::control::Namespace;
 use crate::engine::counters::Counter;
 use crate::engine::primary::plain_handshake;
 use crate::engine::rewrite::{Checksum, Rewrite};
@@ -14,14 +13,11 @@ use crate::engine::wire::{
     addresses, headers_len, Endpoint, Flow, Malformed, Packet, Peek, Segment,
 };
 use crate::node::{now, Node};
-use crate::sys::net::Net;
 use crate::sys::netfilter::Verdict;
-use crate::sys::pernet;
 use crate::sys::skb::{SkBuff, Tag};
 use crate::sys::tracepoint::DataReady;
 use crate::table::{Bucket, Entry};
 use core::net::SocketAddr;
-use kernel::sync::rcu;
 
 /// As much of a packet as its headers can be long: IPv6, some extension headers, TCP with all its options.
 pub(crate) const HEADERS: usize = 192;
@@ -281,33 +277,30 @@ impl Node {
     }
 }
 
-/// Hears of every byte that a socket queued.
-pub(crate) struct Delivered;
+impl DataReady for Node {
+    /// Any context.
+    fn listens(&self) -> bool {
+        !self.speaks()
+    }
 
-impl DataReady for Delivered {
     /// Softirq or process, the socket locked. The shadow's own acknowledgement may be 40 ms away (delayed ACK); the client waits for it.
-    fn data_ready(net: Net, local: SocketAddr, remote: SocketAddr, rcv_nxt: u32) {
-        let rcu = rcu::read_lock();
-        let found = pernet::get::<Namespace>(net, &rcu);
-        let Some(node) = found.and_then(|namespace| namespace.node(&rcu)) else {
-            return;
-        };
+    fn data_ready(&self, local: SocketAddr, remote: SocketAddr, rcv_nxt: u32) {
         let endpoint = |addr: SocketAddr| Endpoint::new(addr.ip(), addr.port());
         let flow = Flow {
             client: endpoint(remote),
             service: endpoint(local),
         };
-        if node.speaks() || !node.services.covers(&flow.service) {
+        if !self.services.covers(&flow.service) {
             return;
         }
-        let Some(mut bucket) = node.table.lock(&flow) else {
+        let Some(mut bucket) = self.table.lock(&flow) else {
             return;
         };
         let told = bucket
             .find(&flow)
             .and_then(|entry| entry.side.on_delivered(SeqNumber::new(rcv_nxt), now()));
         if let Some(record) = &told {
-            node.tell(record);
+            self.tell(record);
         }
     }
 }

@@ -297,11 +297,6 @@ bool sttcp_sk_is_tcp(const struct sock *sk)
 	return sk_is_tcp(sk);
 }
 
-bool sttcp_sk_net_refcnt(const struct sock *sk)
-{
-	return sk->sk_net_refcnt;
-}
-
 u32 sttcp_tcp_rcv_nxt(const struct sock *sk)
 {
 	return READ_ONCE(tcp_sk(sk)->rcv_nxt);
@@ -337,14 +332,14 @@ void *sttcp_seq_pde_data(const struct seq_file *m)
 	return pde_data(file_inode(m->file));
 }
 
-int sttcp_register_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk))
+int sttcp_register_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk), void *data)
 {
-	return register_trace_sk_data_ready(probe, NULL);
+	return register_trace_sk_data_ready(probe, data);
 }
 
-void sttcp_unregister_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk))
+void sttcp_unregister_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk), void *data)
 {
-	unregister_trace_sk_data_ready(probe, NULL);
+	unregister_trace_sk_data_ready(probe, data);
 	tracepoint_synchronize_unregister();
 }
 

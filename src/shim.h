@@ -77,7 +77,6 @@ void sttcp_set_sk_user_data(struct sock *sk, void *data);
 void sttcp_set_ipv6only(struct sock *sk);
 void sttcp_udp_encap(struct sock *sk, int (*rcv)(struct sock *sk, struct sk_buff *skb));
 bool sttcp_sk_is_tcp(const struct sock *sk);
-bool sttcp_sk_net_refcnt(const struct sock *sk);
 u32 sttcp_tcp_rcv_nxt(const struct sock *sk);
 u8 sttcp_tw_substate(const struct sock *sk);
 
@@ -106,7 +105,7 @@ int sttcp_spin_trylock_bh(spinlock_t *lock);
 void *sttcp_seq_pde_data(const struct seq_file *m);
 
 /* Tracepoint sk_data_ready. Process context; once the second returns, no probe runs. */
-int sttcp_register_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk));
-void sttcp_unregister_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk));
+int sttcp_register_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk), void *data);
+void sttcp_unregister_trace_sk_data_ready(void (*probe)(void *data, const struct sock *sk), void *data);
 
 #endif /* _STTCP_SHIM_H */

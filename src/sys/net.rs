@@ -15,10 +15,8 @@ use core::ptr::NonNull;
 /// # Invariants
 ///
 /// Points to a `struct net` whose taking down does not get past our per-namespace state before the
-/// last use of the value. Values come from two places: [`PerNet::init`](super::pernet::PerNet::init),
-/// whose state is dropped in that step, and callbacks that the kernel makes on behalf of something
-/// that holds a reference on the namespace. So keep a `Net` inside per-namespace state or on the
-/// stack of a callback, nowhere else.
+/// last use of the value. Values come from [`PerNet::init`](super::pernet::PerNet::init), whose state
+/// is dropped in that step. So keep a `Net` inside per-namespace state, nowhere else.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Net(NonNull<bindings::net>);
 

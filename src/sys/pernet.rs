@@ -18,10 +18,7 @@ use kernel::{
     error::to_result,
     ffi::c_uint,
     prelude::*,
-    sync::{
-        atomic::{Acquire, Atomic, Full, Relaxed, Release},
-        rcu,
-    },
+    sync::atomic::{Atomic, Full, Relaxed, Release},
     types::{ForeignOwnable, Opaque},
 };
 
@@ -29,8 +26,7 @@ use kernel::{
 pub(crate) struct Slot {
     /// Written by `register_pernet_subsys`, read by `net_generic`.
     id: Atomic<u32>,
-    /// Whether a registration uses the slot, and so whether `id` means something.
-    open: Atomic<bool>,
+    /// Whether a registration uses the slot.
     taken: Atomic<bool>,
 }
 
@@ -39,7 +35,6 @@ impl Slot {
     pub(crate) const fn new() -> Self {
         Self {
             id: Atomic::new(0),
-            open: Atomic::new(false),
             taken: Atomic::new(false),
         }
     }
@@ -47,14 +42,14 @@ impl Slot {
 
 /// State that every network namespace has one of.
 pub(crate) trait PerNet: Sized + Send + Sync + 'static {
-    /// Where the state is found. Always the same slot, and no other type's.
+    /// Where the state is kept. Always the same slot, and no other type's.
     fn slot() -> &'static Slot;
 
     /// Makes the state of a namespace, new or already there. Process context.
     fn init(net: Net) -> Result<Pin<KBox<Self>>>;
 
-    /// The namespace, or the module, is about to go. [`get`] no longer finds the state; a grace
-    /// period later it is dropped, from process context. Packets may still pass. Process context.
+    /// The namespace, or the module, is about to go; a grace period later the state is dropped, from
+    /// process context. Packets may still pass. Process context.
     fn stop(&self) {}
 }
 
@@ -62,10 +57,9 @@ pub(crate) trait PerNet: Sized + Send + Sync + 'static {
 /// for. All zeroes at first.
 #[repr(C)]
 struct Cell {
-    /// What [`get`] finds. Cleared before the last grace period.
-    shared: Atomic<*mut kernel::ffi::c_void>,
-    /// The owning pointer, for the exit path alone.
-    owned: Atomic<*mut kernel::ffi::c_void>,
+    /// The owning pointer; null before `init` and after `exit`, which the kernel calls one after the
+    /// other.
+    state: Atomic<*mut kernel::ffi::c_void>,
 }
 
 /// The cell of `T` in `net`.
@@ -80,22 +74,6 @@ unsafe fn cell<'a, T: PerNet>(net: *const bindings::net) -> Option<&'a Cell> {
     // SAFETY: Kernel's promise. It allocated `size_of::<Cell>()` bytes, zeroed, when the slot was
     // registered or the namespace made, whichever came last, and a zeroed `Cell` is valid.
     unsafe { cell.as_ref() }
-}
-
-/// Finds the state of a namespace: not before the registration is through, nor once the namespace
-/// is about to go. Any context.
-pub(crate) fn get<T: PerNet>(net: Net, _rcu: &rcu::Guard) -> Option<&T> {
-    if !T::slot().open.load(Acquire) {
-        return None;
-    }
-    // SAFETY: Under RCU. The slot was open after the lock was taken, and a slot is closed a grace
-    // period before it is unregistered. Until then the kernel frees the cell only when it takes the
-    // namespace down, which by the invariant of `Net` is after all uses of the value.
-    let cell = unsafe { cell::<T>(net.as_ptr()) }?;
-    let state = cell.shared.load(Acquire).cast::<T>();
-    // SAFETY: Under RCU. `shared` is either null or the state, which lives until a grace period
-    // after `shared` was cleared; the guard holds that off.
-    unsafe { state.cast_const().as_ref() }
 }
 
 /// Makes the state of a namespace. Its cell gets the pointer inside the `Pin<KBox<T>>`.
@@ -116,15 +94,14 @@ unsafe extern "C" fn init<T: PerNet>(raw: *mut bindings::net) -> kernel::ffi::c_
     match T::init(net) {
         Ok(state) => {
             let state: *mut kernel::ffi::c_void = state.into_foreign().cast();
-            cell.owned.store(state, Relaxed);
-            cell.shared.store(state, Release);
+            cell.state.store(state, Relaxed);
             0
         }
         Err(error) => error.to_errno(),
     }
 }
 
-/// Hides the state of a namespace from [`get`], and tells it.
+/// Tells the state of a namespace that this is about to go.
 ///
 /// # Safety
 ///
@@ -134,9 +111,9 @@ unsafe extern "C" fn pre_exit<T: PerNet>(raw: *mut bindings::net) {
     let Some(cell) = (unsafe { cell::<T>(raw) }) else {
         return;
     };
-    let state = cell.shared.xchg(ptr::null_mut(), Full).cast::<T>();
-    // SAFETY: Kernel's promise. `shared` was null or the state, which `exit` drops, and it is
-    // called after this.
+    let state = cell.state.load(Relaxed).cast::<T>();
+    // SAFETY: Kernel's promise. It is null or the state, which `exit` drops, and that is called
+    // after this.
     if let Some(state) = unsafe { state.cast_const().as_ref() } {
         state.stop();
     }
@@ -152,11 +129,10 @@ unsafe extern "C" fn exit<T: PerNet>(raw: *mut bindings::net) {
     let Some(cell) = (unsafe { cell::<T>(raw) }) else {
         return;
     };
-    let state = cell.owned.xchg(ptr::null_mut(), Full);
+    let state = cell.state.xchg(ptr::null_mut(), Full);
     if !state.is_null() {
-        // SAFETY: Our box. `owned` came from `into_foreign` in `init`, and was just taken out, so
-        // this happens once. `pre_exit` cleared `shared`, and the kernel waited for a grace period
-        // between the two, so no reader is left.
+        // SAFETY: Our box. It came from `into_foreign` in `init`, and was just taken out, so this
+        // happens once; `pre_exit` has returned.
         drop(unsafe { <Pin<KBox<T>> as ForeignOwnable>::from_foreign(state.cast()) });
     }
 }
@@ -213,8 +189,6 @@ impl<T: PerNet> Registration<T> {
             drop(unsafe { KBox::from_raw(ops) });
             return Err(error);
         }
-        // Not before: the kernel frees the cell of a namespace whose `init` failed at once.
-        slot.open.store(true, Release);
         // SAFETY: Our box. `KBox::into_raw` never gives null.
         let ops = unsafe { NonNull::new_unchecked(ops) };
         // INVARIANT: Registered above.
@@ -228,9 +202,6 @@ impl<T: PerNet> Registration<T> {
 impl<T: PerNet> Drop for Registration<T> {
     fn drop(&mut self) {
         let slot = T::slot();
-        // The table entries are freed inside `unregister_pernet_subsys`, a grace period after it
-        // starts. From here on no new reader finds them.
-        slot.open.store(false, Release);
         // SAFETY: Registered. By the type invariant.
         unsafe { bindings::unregister_pernet_subsys(Opaque::cast_into(self.ops.as_ptr())) };
         slot.taken.store(false, Release);

@@ -260,7 +260,6 @@ topology_up
 # Loading. Five namespaces are there, so a later request is one of another namespace.
 refuses_to_load pernet 1
 refuses_to_load pernet 2
-refuses_to_load tracepoint 1
 refuses_to_load slab 1
 for site in namespace proc sysctl; do
     for every in 1 3 7; do refuses_to_load $site $every; done
@@ -274,7 +273,7 @@ done
 
 # Roles.
 configure primary 1 2
-for site in table node hooks socket; do
+for site in table node hooks tracepoint socket; do
     for every in 1 3 7; do refuses_the_role $site $every; done
 done
 goes_without_trace
