@@ -31,8 +31,8 @@ found() {
             if (/# Safety/) asked = 1
             next
         }
-        # What an implementation of an unsafe trait is asked for stands in the trait.
-        /^unsafe impl/ { inside = !/\{\}$/ }
+        # What an implementation is asked for stands in the trait.
+        /^(unsafe )?impl.* for / { inside = !/\{\}$/ }
         /^(unsafe )?impl/ { owner = type($0) "::" }
         /^}/ { inside = owner = "" }
         /(^| )fn [a-z]/ && match($0, /fn [a-z_0-9]+/) {

@@ -21,7 +21,7 @@ use crate::sys::helper;
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
 use crate::sys::netfilter::Hooks;
-use crate::sys::notifier::{self, Panic, Reboot};
+use crate::sys::notifier::{self, Devices, Panic, Reboot};
 use crate::sys::pernet::{PerNet, Slot};
 use crate::sys::rcu::RcuSlot;
 use crate::sys::sysctl::{Control, Entry, Table};
@@ -86,6 +86,7 @@ const FENCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
 
 /// A node with everything that calls it. Dropped from the top: the callers go first.
 struct Running {
+    _devices: notifier::Registration<Node, Devices>,
     _reboot: notifier::Registration<Node, Reboot>,
     _panic: notifier::Registration<Node, Panic>,
     _hooks: Hooks<Node>,
@@ -102,8 +103,9 @@ impl Running {
     fn start(net: Net, settings: Settings, local: Ends, counters: Arc<Counters>) -> Result<Self> {
         let node = Node::new(net, settings, counters)?;
         let running = Self {
-            _reboot: notifier::Registration::new(node.clone())?,
-            _panic: notifier::Registration::new(node.clone())?,
+            _devices: notifier::Registration::new(Devices(net), node.clone())?,
+            _reboot: notifier::Registration::new(Reboot, node.clone())?,
+            _panic: notifier::Registration::new(Panic, node.clone())?,
             _hooks: Hooks::register(net, node.clone())?,
             _probe: Probe::register(net, node.clone())?,
             _heartbeat: timer::Registration::new(node.clone())?,

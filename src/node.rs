@@ -25,6 +25,7 @@ use crate::sys::fail::{self, Site};
 use crate::sys::helper::Helper;
 use crate::sys::hmac::Key;
 use crate::sys::net::Net;
+use crate::sys::notifier::{Devices, Notify};
 use crate::sys::show::Show;
 use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
@@ -857,9 +858,10 @@ impl Fire<HEARTBEAT> for Node {
             self.relinked.store(RELINKED, Relaxed);
         }
         let poll = self.ask(|engine| {
-            engine.set_linked(linked);
+            let now = now();
+            engine.set_linked(linked, now);
             engine.heard_clients(self.clients_at());
-            engine.poll(now(), clock::random_u64())
+            engine.poll(now, clock::random_u64())
         });
         self.retire_key();
         if poll.heartbeat {
@@ -875,6 +877,13 @@ impl Fire<HEARTBEAT> for Node {
             self.on_event(event);
         }
         Some(poll.next.as_nanos())
+    }
+}
+
+impl Notify<Devices> for Node {
+    /// The device that clients come by may have lost its carrier: that is looked at now and not with the next heartbeat. Process context, RTNL held.
+    fn notified(&self) {
+        self.heartbeat.arm_before(now().as_nanos());
     }
 }
 

@@ -28,6 +28,9 @@ pub enum Role {
     Backup,
 }
 
+/// How long a node without a link to the clients waits for the peer's word that it has none either: one switch may have been the end of both.
+const LINK_GRACE: Duration = Duration::from_millis(10);
+
 /// What an operator reads in `net.sttcp.state`.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum State {
@@ -214,7 +217,8 @@ pub struct Node {
     hearing: Hearing,
     /// When the probed address is asked next, if there is one.
     next_probe: Option<Instant>,
-    unlinked: bool,
+    /// Since when the link to the clients is down.
+    unlinked: Option<Instant>,
     peer_unlinked: bool,
     joined: bool,
     taking_over: bool,
@@ -253,7 +257,7 @@ impl Node {
             paths: Paths::new(1),
             hearing: Hearing::new(now),
             next_probe: None,
-            unlinked: false,
+            unlinked: None,
             peer_unlinked: false,
             joined: false,
             taking_over: false,
@@ -353,9 +357,13 @@ impl Node {
         self.hearing.heard(at);
     }
 
-    /// Whether the link to the clients is up. Said before [`Node::poll`].
-    pub fn set_linked(&mut self, linked: bool) {
-        self.unlinked = !linked;
+    /// Whether the link to the clients is up. Said before [`Node::poll`], which should come as soon as that changes: the peer is told at once.
+    pub fn set_linked(&mut self, linked: bool, now: Instant) {
+        if linked == self.unlinked.is_none() {
+            return;
+        }
+        self.unlinked = (!linked).then_some(now);
+        self.next_heartbeat = now;
     }
 
     /// Changes what this node does as a primary that has lost its backup. One that is silent for that goes on if it may serve.
@@ -451,7 +459,7 @@ impl Node {
             eager: self.eager,
             joined: self.joined,
             leased: self.role == Role::Primary && self.isolation == Isolation::Yield,
-            unlinked: self.unlinked,
+            unlinked: self.unlinked.is_some(),
             epoch: self.epoch,
             session: self.session,
             peer_session: self.peer.id,
@@ -697,14 +705,20 @@ impl Node {
             probe,
             event,
             asleep: suspicion == Suspicion::Asleep,
-            next: self.schedule(),
+            next: self.schedule(now),
         }
     }
 
-    fn schedule(&mut self) -> Instant {
+    fn schedule(&mut self, now: Instant) -> Instant {
         let fence = self.fence.map(|fence| fence.at);
-        let next = earliest(Some(self.next_heartbeat), fence).unwrap_or(self.next_heartbeat);
+        let others = earliest(fence, self.linkless_at().filter(|at| *at > now));
+        let next = earliest(Some(self.next_heartbeat), others).unwrap_or(self.next_heartbeat);
         self.detector.schedule(next, &self.timing)
+    }
+
+    /// From when on a peer that does not say so is known to have a link where this node has none.
+    fn linkless_at(&self) -> Option<Instant> {
+        Some(self.unlinked?.after(LINK_GRACE))
     }
 
     /// The primary has been silent for too long.
@@ -735,7 +749,8 @@ impl Node {
         if self.role == Role::Backup || self.paths.count() < 2 {
             return None;
         }
-        if self.unlinked && !self.peer_unlinked {
+        let settled = self.linkless_at().is_some_and(|at| now >= at);
+        if settled && !self.peer_unlinked {
             return Some(Event::Unlinked);
         }
         self.hearing.cut_off(patience, now).map(Event::CutOff)

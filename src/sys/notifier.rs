@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Word that the kernel goes down.
+//! Word that the kernel goes down, or that a network device changes.
 //!
 //! C headers: [`include/linux/notifier.h`](srctree/include/linux/notifier.h),
+//! [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/linux/reboot.h`](srctree/include/linux/reboot.h),
 //! [`include/linux/panic_notifier.h`](srctree/include/linux/panic_notifier.h)
 
 use super::{
     bindings,
     fail::{self, Site},
+    net::Net,
 };
-use core::{marker::PhantomData, pin::Pin};
+use core::pin::Pin;
 use kernel::{
     error::to_result,
     ffi::{c_int, c_ulong, c_void},
@@ -19,36 +21,73 @@ use kernel::{
     types::Opaque,
 };
 
-type Function = unsafe extern "C" fn(*mut bindings::notifier_block) -> c_int;
-
 /// A list of who wants to know.
 pub(crate) trait Chain: Send + Sync + 'static {
-    /// Adds a block, which must stay where it is.
-    const ADD: Function;
-    /// Takes a block off that is on the list. Its function runs no more when this returns.
-    const REMOVE: Function;
+    /// Adds a block. Process context.
+    ///
+    /// # Safety
+    ///
+    /// It must be on no list, and stay where it is until it has been taken off.
+    unsafe fn add(&self, block: *mut bindings::notifier_block) -> c_int;
+
+    /// Takes a block off. Its function runs no more when this returns. Process context.
+    ///
+    /// # Safety
+    ///
+    /// It must be on this list.
+    unsafe fn remove(&self, block: *mut bindings::notifier_block);
 }
 
 /// The machine reboots, halts or is switched off, by order (`kernel_restart` and its like).
 pub(crate) struct Reboot;
 
 impl Chain for Reboot {
-    const ADD: Function = bindings::register_reboot_notifier;
-    const REMOVE: Function = bindings::unregister_reboot_notifier;
+    unsafe fn add(&self, block: *mut bindings::notifier_block) -> c_int {
+        // SAFETY: Caller's promise. It stays.
+        unsafe { bindings::register_reboot_notifier(block) }
+    }
+
+    unsafe fn remove(&self, block: *mut bindings::notifier_block) {
+        // SAFETY: Caller's promise. It is on the list.
+        unsafe { bindings::unregister_reboot_notifier(block) };
+    }
 }
 
 /// The kernel dies (`panic`), and boots no crash kernel instead.
 pub(crate) struct Panic;
 
 impl Chain for Panic {
-    const ADD: Function = bindings::sttcp_register_panic_notifier;
-    const REMOVE: Function = bindings::sttcp_unregister_panic_notifier;
+    unsafe fn add(&self, block: *mut bindings::notifier_block) -> c_int {
+        // SAFETY: Caller's promise. It stays.
+        unsafe { bindings::sttcp_register_panic_notifier(block) }
+    }
+
+    unsafe fn remove(&self, block: *mut bindings::notifier_block) {
+        // SAFETY: Caller's promise. It is on the list.
+        unsafe { bindings::sttcp_unregister_panic_notifier(block) };
+    }
+}
+
+/// A device of a namespace comes, goes or changes, its carrier for one. Each is told of as coming when the block is added, and as going when it is
+/// taken off.
+pub(crate) struct Devices(pub(crate) Net);
+
+impl Chain for Devices {
+    unsafe fn add(&self, block: *mut bindings::notifier_block) -> c_int {
+        // SAFETY: Caller's promise. It stays, and the namespace is there.
+        unsafe { bindings::register_netdevice_notifier_net(self.0.as_ptr(), block) }
+    }
+
+    unsafe fn remove(&self, block: *mut bindings::notifier_block) {
+        // SAFETY: Caller's promise. It is on the list.
+        unsafe { bindings::unregister_netdevice_notifier_net(self.0.as_ptr(), block) };
+    }
 }
 
 /// What is told.
 pub(crate) trait Notify<C: Chain>: Send + Sync + 'static {
     /// It happens now. For [`Reboot`] process context; for [`Panic`] the only code that still runs,
-    /// interrupts off.
+    /// interrupts off; for [`Devices`] process context, the lock of all devices held (RTNL).
     fn notified(&self);
 }
 
@@ -85,10 +124,10 @@ unsafe extern "C" fn notified<H: Notify<C>, C: Chain>(
 ///
 /// # Invariants
 ///
-/// The block is on `C`'s list.
+/// The block is on the chain's list.
 pub(crate) struct Registration<H: Notify<C>, C: Chain> {
     block: Pin<KBox<Block<H>>>,
-    _chain: PhantomData<C>,
+    chain: C,
 }
 
 // SAFETY: Any CPU. The block is the kernel's, which locks for itself, and `H` is `Send` and `Sync`.
@@ -103,7 +142,7 @@ impl<H: Notify<C>, C: Chain> Registration<H, C> {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(target: Arc<H>) -> Result<Self> {
+    pub(crate) fn new(chain: C, target: Arc<H>) -> Result<Self> {
         fail::at(Site::Hooks)?;
         let block = bindings::notifier_block {
             notifier_call: Some(notified::<H, C>),
@@ -120,12 +159,9 @@ impl<H: Notify<C>, C: Chain> Registration<H, C> {
         )?;
         // SAFETY: Registered. The block is on no list, and stays where it is until `Drop` has taken
         // it off.
-        to_result(unsafe { (C::ADD)(block.block.get()) })?;
+        to_result(unsafe { chain.add(block.block.get()) })?;
         // INVARIANT: Just added.
-        Ok(Self {
-            block,
-            _chain: PhantomData,
-        })
+        Ok(Self { block, chain })
     }
 }
 
@@ -133,6 +169,6 @@ impl<H: Notify<C>, C: Chain> Drop for Registration<H, C> {
     /// Returns when [`Notify::notified`] runs no more. Process context.
     fn drop(&mut self) {
         // SAFETY: Registered. By the type invariant.
-        unsafe { (C::REMOVE)(self.block.block.get()) };
+        unsafe { self.chain.remove(self.block.block.get()) };
     }
 }

@@ -40,11 +40,11 @@ attempt() {
     upload) options=(put --size 1M) ;;
     esac
     rm -f "$WORK/up" "$WORK/end"
-    # Any phase of the heartbeat.
-    pass $((RANDOM % interval))
     client "$TRAFFIC" client "${options[@]}" --to "$(target 4)" --timeout 60 --mark-file "$WORK/up" --until-file "$WORK/end" >"$WORK/$kind.json" 2>&1 &
     pid=$!
     wait_until 20 test -e "$WORK/up" && wait_until 20 all_protected || status=1
+    # Any phase of the heartbeat, which begins anew with a connection; of a long one no more than its beginning, as time costs instructions while the client talks.
+    pass $((RANDOM % (interval < 200 ? interval : 200)))
     strike "$how"
     if [ "$how" != nothing ]; then
         pass $((interval * 3))

@@ -180,16 +180,26 @@ fn primary_that_is_cut_off_from_the_clients_knows() {
 
     // Or its link is down, and it sees that.
     let (mut p, mut b) = pair();
-    p.set_linked(false);
-    assert_eq!(p.poll(ms(10), 7).event, Some(Event::Unlinked));
+    assert!(p.poll(ms(1), 7).heartbeat);
+    p.set_linked(false, ms(10));
+    // It says so at once, and waits for the same of the backup: what is between the hosts may be the cause.
+    let poll = p.poll(ms(10), 7);
+    assert_eq!((poll.heartbeat, poll.event, poll.next), (true, None, ms(20)));
+    p.set_linked(false, ms(15));
+    assert_eq!(p.poll(ms(19), 7).event, None);
+    assert_eq!(p.poll(ms(20), 7).event, Some(Event::Unlinked));
     // Then the backup's is no better.
-    b.set_linked(false);
-    beat(&mut b, &mut p, &[1], ms(11));
-    assert_eq!(p.poll(ms(12), 7).event, None);
+    b.set_linked(false, ms(20));
+    beat(&mut b, &mut p, &[1], ms(21));
+    assert_eq!(p.poll(ms(22), 7).event, None);
     // A backup has nobody to hand over to.
-    b.set_linked(false);
-    beat(&mut p, &mut b, &[1], ms(13));
-    assert_eq!(b.poll(ms(14), 7).event, None);
+    beat(&mut p, &mut b, &[0, 1], ms(23));
+    assert_eq!(b.poll(ms(40), 7).event, None);
+    // It is back.
+    p.set_linked(true, ms(41));
+    b.set_linked(true, ms(41));
+    beat(&mut b, &mut p, &[0, 1], ms(41));
+    assert_eq!(p.poll(ms(60), 7).event, None);
 
     // By one path that would be no news: it is the service's own.
     let (mut p, mut b) = pair();

@@ -30,6 +30,13 @@ cut_cable() {
     unplug primary 1
     wait_until 20 lost || true
 }
+# cable_back: both hosts hear each other by it, which after a cut may take the second between two ARP requests.
+cable_back() {
+    local name
+    for name in primary backup; do
+        [[ $(logged "$name" '10\.1\.0\.[12]:7077') == *'is heard again'* ]] || return 1
+    done
+}
 # cut_both: the service's link, for as long as three heartbeats are missed and more; clients wait.
 cut_both() {
     unplug primary && unplug backup
@@ -52,7 +59,8 @@ for _ in $(seq "$ROUNDS"); do
     stays "cable cut" cut_cable
     shows "cable cut: both hosts have noticed" lost
     plug primary 1
-    in_step || bail "the cable does not come back"
+    wait_until 20 cable_back || bail "the cable does not come back"
+    in_step || bail "the pair is not in step by the cable"
     cut=$(counter "$speaker" cut_off)
     survives "service link cut at the primary" "other path" protected unplug "$speaker"
     shows "service link cut at the primary: it says so and hands over" [ "$(counter "$silent" cut_off)" -eq $((cut + 1)) ]

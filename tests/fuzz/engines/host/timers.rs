@@ -34,7 +34,7 @@ impl Host {
         let fresh = self.random();
         let now = self.now;
         let Some(node) = &mut self.node else { return };
-        node.set_linked(self.linked);
+        node.set_linked(self.linked, now);
         node.heard_clients(self.clients_at);
         let poll = node.poll(now, fresh);
         self.heartbeat = poll.next.max(now.after(Duration::from_micros(1)));
