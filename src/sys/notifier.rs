@@ -28,7 +28,7 @@ pub(crate) trait Chain: Send + Sync + 'static {
     /// # Safety
     ///
     /// It must be on no list, and stay where it is until it has been taken off.
-    unsafe fn add(&self, block: *mut bindings::notifier_block) -> c_int;
+    unsafe fn add(&self, block: *mut bindings::notifier_block) -> Result;
 
     /// Takes a block off. Its function runs no more when this returns. Process context.
     ///
@@ -42,9 +42,10 @@ pub(crate) trait Chain: Send + Sync + 'static {
 pub(crate) struct Reboot;
 
 impl Chain for Reboot {
-    unsafe fn add(&self, block: *mut bindings::notifier_block) -> c_int {
+    unsafe fn add(&self, block: *mut bindings::notifier_block) -> Result {
+        fail::at(Site::Hooks)?;
         // SAFETY: Caller's promise. It stays.
-        unsafe { bindings::register_reboot_notifier(block) }
+        to_result(unsafe { bindings::register_reboot_notifier(block) })
     }
 
     unsafe fn remove(&self, block: *mut bindings::notifier_block) {
@@ -57,9 +58,10 @@ impl Chain for Reboot {
 pub(crate) struct Panic;
 
 impl Chain for Panic {
-    unsafe fn add(&self, block: *mut bindings::notifier_block) -> c_int {
+    unsafe fn add(&self, block: *mut bindings::notifier_block) -> Result {
+        fail::at(Site::Hooks)?;
         // SAFETY: Caller's promise. It stays.
-        unsafe { bindings::sttcp_register_panic_notifier(block) }
+        to_result(unsafe { bindings::sttcp_register_panic_notifier(block) })
     }
 
     unsafe fn remove(&self, block: *mut bindings::notifier_block) {
@@ -73,9 +75,10 @@ impl Chain for Panic {
 pub(crate) struct Devices(pub(crate) Net);
 
 impl Chain for Devices {
-    unsafe fn add(&self, block: *mut bindings::notifier_block) -> c_int {
+    unsafe fn add(&self, block: *mut bindings::notifier_block) -> Result {
+        fail::at(Site::Hooks)?;
         // SAFETY: Caller's promise. It stays, and the namespace is there.
-        unsafe { bindings::register_netdevice_notifier_net(self.0.as_ptr(), block) }
+        to_result(unsafe { bindings::register_netdevice_notifier_net(self.0.as_ptr(), block) })
     }
 
     unsafe fn remove(&self, block: *mut bindings::notifier_block) {
@@ -159,7 +162,7 @@ impl<H: Notify<C>, C: Chain> Registration<H, C> {
         )?;
         // SAFETY: Registered. The block is on no list, and stays where it is until `Drop` has taken
         // it off.
-        to_result(unsafe { chain.add(block.block.get()) })?;
+        unsafe { chain.add(block.block.get()) }?;
         // INVARIANT: Just added.
         Ok(Self { block, chain })
     }

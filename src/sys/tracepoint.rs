@@ -138,9 +138,8 @@ impl<H: DataReady> Probe<H> {
         fail::at(Site::Tracepoint)?;
         // SAFETY: Registered. The function has the tracepoint's signature, and it and the box stay
         // until `Drop` has detached it.
-        let error = unsafe {
-            bindings::sttcp_register_trace_sk_data_ready(Some(probe::<H>), data(&watch))
-        };
+        let error =
+            unsafe { bindings::sttcp_register_trace_sk_data_ready(Some(probe::<H>), data(&watch)) };
         to_result(error)?;
         // INVARIANT: Just registered.
         Ok(Self { watch })

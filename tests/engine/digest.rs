@@ -84,7 +84,10 @@ impl Host {
                 (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
             })
         };
-        let actions = self.side.digest(true, &segment, sum, now).unwrap_or_default();
+        let actions = self
+            .side
+            .digest(true, &segment, sum, now)
+            .unwrap_or_default();
         self.found.extend(actions.diverged);
         self.told.extend(actions.record);
         self.side.on_output(&segment, now);

@@ -184,7 +184,10 @@ fn primary_that_is_cut_off_from_the_clients_knows() {
     p.set_linked(false, ms(10));
     // It says so at once, and waits for the same of the backup: what is between the hosts may be the cause.
     let poll = p.poll(ms(10), 7);
-    assert_eq!((poll.heartbeat, poll.event, poll.next), (true, None, ms(20)));
+    assert_eq!(
+        (poll.heartbeat, poll.event, poll.next),
+        (true, None, ms(20))
+    );
     p.set_linked(false, ms(15));
     assert_eq!(p.poll(ms(19), 7).event, None);
     assert_eq!(p.poll(ms(20), 7).event, Some(Event::Unlinked));

@@ -607,7 +607,10 @@ impl Host {
         };
         let found = self.table[at].side.digest(digests, segment, sum, now);
         if let Some(actions) = found {
-            self.fail_at(flow, format!("the servers do not differ: {:?}", actions.diverged));
+            self.fail_at(
+                flow,
+                format!("the servers do not differ: {:?}", actions.diverged),
+            );
         }
     }
 
