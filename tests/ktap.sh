@@ -18,7 +18,7 @@ result() {
         echo "not ok $ktap_count $2"
         ktap_failed=$((ktap_failed + 1))
         # What the summary of all tests shows behind the failure.
-        if declare -F explain >/dev/null; then explain | sed 's/^/#! /'; fi
+        if declare -F explain >/dev/null; then explain | sed 's/^/#! /' || true; fi
     fi
 }
 
