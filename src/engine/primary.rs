@@ -560,8 +560,7 @@ impl Connection {
     pub fn set_terms(&mut self, terms: Terms, now: Instant) -> Actions {
         let mut actions = Actions::default();
         if terms.watch != self.terms.watch && self.state == State::Protected {
-            let behind = self.shadow_snd != self.snd_nxt || self.is_full();
-            self.pulse.renew(behind, terms.watch, now);
+            self.pulse.renew(terms.watch, now);
         }
         self.terms = terms;
         if self.state != State::HalfOpen {

@@ -217,13 +217,11 @@ impl Pulse {
         }
     }
 
-    /// They are watched otherwise from now on. If one of them may be `behind` already, nothing of it may be left to hear.
-    pub(super) fn renew(&mut self, behind: bool, watch: Watch, now: Instant) {
-        let looks = behind || self.next.is_some();
+    /// They are watched otherwise from now on. One of them may hang already, and no more come of either: how far the shadow is, the backup tells only when
+    /// it is asked or has something else to tell.
+    pub(super) fn renew(&mut self, watch: Watch, now: Instant) {
         *self = Self::default();
-        if looks {
-            self.begin(watch, now);
-        }
+        self.begin(watch, now);
     }
 
     fn begin(&mut self, watch: Watch, now: Instant) {
@@ -296,7 +294,9 @@ impl Pulse {
         if self.far {
             self.go_on(watch, now);
         }
-        if self.next.is_none() && core::mem::take(&mut self.again) {
+        // What was under way may be all that the program ever says.
+        let again = core::mem::take(&mut self.again) || at.heard < at.own;
+        if self.next.is_none() && again {
             self.begin(watch, now);
         }
         None

@@ -544,11 +544,12 @@ fn what_is_far_may_change() {
 
 #[test]
 fn server_that_hangs_is_found_by_what_is_far_from_now_on() {
-    // Nothing more comes from either of the two: the window of the shadow is full. The row of looks that has begun by the old measure ends after 1 s.
-    for before in [WATCH, Watch { lag_ms: 0, ..WATCH }] {
+    // Nothing more comes from either of the two: the window of the shadow is full. The row of looks that has begun by the old measure ends after 1 s; and how far the
+    // shadow has come since it took the request nobody may have been told.
+    for (before, told) in [(WATCH, 300), (Watch { lag_ms: 0, ..WATCH }, 0)] {
         let mut connection = protected_by(before);
         request(&mut connection, 0, ms(10));
-        connection.on_progress(&progress(10, 300), ms(12));
+        connection.on_progress(&progress(10, told), ms(12));
         let terms = Terms {
             watch: Watch { lag_ms: 0, ..FAR },
             ..Terms::default()
@@ -560,14 +561,24 @@ fn server_that_hangs_is_found_by_what_is_far_from_now_on() {
         let said = until(&mut connection, ms(170));
         assert_eq!(said.last().unwrap().1.failed, Some(Failure::Hung));
     }
-    // Two that are level give no cause to look.
-    let mut connection = protected_by(WATCH);
-    let terms = Terms {
-        watch: FAR,
-        ..Terms::default()
-    };
-    connection.set_terms(terms, ms(20));
-    assert_eq!(until(&mut connection, ms(9000)), []);
+}
+
+#[test]
+fn server_that_hangs_with_its_last_bytes_under_way_is_found() {
+    // The client's acknowledgement is late, as for a segment that was lost on the way.
+    let mut connection = protected_by(Watch { lag_ms: 0, ..FAR });
+    connection.on_server(&seg(p(0), c(0)).data(100).window(5000), ms(5));
+    request(&mut connection, 0, ms(10));
+    until(&mut connection, ms(105));
+    connection.on_progress(&progress(10, 400), ms(106));
+    let said = until(&mut connection, ms(160));
+    assert!(said.iter().all(|(_, actions)| actions.failed.is_none()));
+    connection.on_client(&seg(c(10), p(100)), Peer::Joined, ms(170));
+    let said = until(&mut connection, ms(255));
+    assert!(said.len() == 1 && asks(&said[0].1), "{said:?}");
+    connection.on_progress(&progress(10, 400), ms(257));
+    let said = until(&mut connection, ms(310));
+    assert_eq!(said.last().unwrap().1.failed, Some(Failure::Hung));
 }
 
 #[test]
