@@ -16,6 +16,7 @@ mod receive;
 mod report;
 mod retention;
 mod send;
+mod sweep;
 #[allow(unsafe_code)]
 mod sys;
 mod table;

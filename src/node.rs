@@ -20,6 +20,7 @@ use crate::engine::wire::{Endpoint, Flags, Flow, Segment};
 use crate::goodbye::LastWord;
 use crate::peer::{Keys, Outbox};
 use crate::retention::Budget;
+use crate::sweep::{Sweep, RELINKED, SLICE};
 use crate::sys::bh::{new_bh_lock, BhLock};
 use crate::sys::fail::{self, Site};
 use crate::sys::helper::Helper;
@@ -31,7 +32,7 @@ use crate::sys::skb::SkBuff;
 use crate::sys::timer::{Fire, Timer};
 use crate::sys::work::{Context, Run, Work};
 use crate::sys::{announce, clock, netdev, route, socket};
-use crate::table::{Entry, Table, SLICES};
+use crate::table::{Entry, Table};
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
@@ -39,19 +40,8 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use kernel::sync::Arc;
 
-/// How often every connection is compared with the kernel's sockets, a slice of the table at a time, so that no softirq lasts long.
-const SWEEP: Duration = Duration::from_secs(1);
-const SLICE: Duration = Duration::from_nanos(SWEEP.as_nanos() as u64 / SLICES as u64);
-
 /// The shortest time between two looks at the table.
 const TICK: Duration = Duration::from_millis(2);
-
-/// Every so many sweeps the way to a client is warmed again.
-const WARM_EVERY: u32 = 8;
-
-/// For so many slices after the link has come up every way is warmed: as long as an address of the link is tentative no neighbour is asked for in
-/// IPv6 (RFC 4862, section 5.4; Linux: `ndisc_send_ns`), and a neighbour that was not found then is given up.
-const RELINKED: u32 = 6 * SLICES;
 
 /// What may happen on each connection is in the log no more than once in this time; a counter has them all.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -145,16 +135,17 @@ pub(crate) struct Node {
     unaware_until: Atomic<u64>,
     stopping: Atomic<bool>,
     tap: Atomic<u32>,
-    /// Whether the link to the clients is up; and for how many slices more it counts as just come up.
+    /// Whether the link to the clients is up; and for how many passes of the sweep more it counts as just come up.
     linked: Atomic<bool>,
-    relinked: Atomic<u32>,
+    pub(crate) relinked: Atomic<u32>,
     /// When a packet to the service came in last, in ns.
     clients_at: Atomic<u64>,
     #[pin]
     pub(crate) last_word: BhLock<LastWord>,
-    /// When the next slice is compared, in ns, and how many have been.
+    #[pin]
+    pub(crate) sweep: BhLock<Sweep>,
+    /// When its next slice is due, in ns.
     next_slice: Atomic<u64>,
-    slices: Atomic<u32>,
     says_diverged: Seldom,
     says_moves: Seldom,
     #[pin]
@@ -276,8 +267,8 @@ impl Node {
                 relinked: Atomic::new(0),
                 clients_at: Atomic::new(0),
                 last_word <- new_bh_lock!(last_word, "sttcp_last_word"),
+                sweep <- new_bh_lock!(Sweep::new(now()), "sttcp_sweep"),
                 next_slice: Atomic::new(0),
-                slices: Atomic::new(0),
                 says_diverged: Seldom::new(),
                 says_moves: Seldom::new(),
                 heartbeat <- Timer::new(),
@@ -800,35 +791,13 @@ impl Node {
         }
     }
 
-    /// `number` counts the visits. With its link a host loses its neighbours: those of the shadows are asked for when it is `relinked`.
-    fn sweep_entry(&self, entry: &mut Entry, now: Instant, number: u32, relinked: bool) -> bool {
-        if let (Side::Shadow(shadow), false) = (&entry.side, self.speaks()) {
-            if relinked || (shadow.id().0 as u32 ^ number) % WARM_EVERY == 0 {
-                self.warm(entry.side.flow());
-            }
-        }
-        if !self.may_speak_on(&entry.side) {
-            entry.side.on_silence(now);
-        }
-        let actions = entry.side.sweep(now);
-        self.carry_out(entry, actions)
-    }
-
-    /// Looks after the next slice of the table. Softirq.
-    fn sweep_slice(&self, now: Instant, heard: Option<Instant>) {
-        let slice = self.slices.fetch_add(1, Relaxed);
-        let relinks = self.relinked.load(Relaxed);
-        if relinks > 0 {
-            self.relinked.store(relinks.saturating_sub(1), Relaxed);
-        }
-        self.table.visit_slice(slice, |entry| {
-            self.poll_entry(entry, now, heard)
-                && self.sweep_entry(entry, now, slice / SLICES, relinks > 0)
-        });
-    }
-
     /// The peer was last heard at `heard`.
-    fn poll_entry(&self, entry: &mut Entry, now: Instant, heard: Option<Instant>) -> bool {
+    pub(crate) fn poll_entry(
+        &self,
+        entry: &mut Entry,
+        now: Instant,
+        heard: Option<Instant>,
+    ) -> bool {
         let stall = Duration::from_millis(u64::from(self.stall_ms.load(Relaxed)));
         let due = entry.side.poll(now, stall, heard);
         due.is_none_or(|actions| self.carry_out(entry, actions))

@@ -383,14 +383,28 @@ impl Table {
         (next != NEVER).then(|| Instant::from_nanos(next))
     }
 
-    /// Visits the connections of a slice of the table, and drops those for which `keep` says no. Softirq.
-    pub(crate) fn visit_slice(&self, slice: u32, mut keep: impl FnMut(&mut Entry) -> bool) {
-        let slice = (slice % SLICES) as usize;
-        for slot in self.slots.chunks(SLICE).nth(slice).unwrap_or(&[]) {
+    /// Visits the connections of the buckets from number `place` on, until a slice of the table is through or `most` were visited, and drops those for which
+    /// `keep` says no. The bucket to go on with. Softirq.
+    pub(crate) fn visit_slice(
+        &self,
+        place: usize,
+        most: usize,
+        mut keep: impl FnMut(&mut Entry) -> bool,
+    ) -> usize {
+        let mut visited = 0;
+        let rest = self.slots.get(place..).unwrap_or(&[]);
+        for (slot, at) in rest.iter().zip(place..).take(SLICE) {
+            if visited >= most {
+                return at;
+            }
             if slot.occupied.load(Acquire) != 0 {
-                slot.lock().retain(&mut keep);
+                slot.lock().retain(|entry| {
+                    visited += 1;
+                    keep(entry)
+                });
             }
         }
+        place.saturating_add(SLICE) % BUCKETS
     }
 
     /// Visits every connection, bucket by bucket, and drops those for which `keep` says no. Any context.
