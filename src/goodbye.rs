@@ -22,6 +22,9 @@ use kernel::prelude::*;
 const SETTLE_MS: u32 = 1000;
 const SETTLE_FAILED_MS: u32 = 50;
 
+/// A backup that has not answered a goodbye is told again after these times, in ms. A datagram may be lost, and the clients would wait until this host is missed.
+const SAY_AGAIN_MS: [u32; 5] = [5, 10, 20, 40, 80];
+
 /// The work of [`Node::hand_over`], the field.
 pub(crate) const HAND_OVER: u64 = 2;
 
@@ -106,7 +109,7 @@ impl Node {
         );
     }
 
-    /// A primary that has a backup hands over to it; `false` if this is none. Process context.
+    /// A primary that has a backup hands over to it; `false` if this is none. Process context; sleeps for 0.2 s at most, if the backup does not answer.
     pub(crate) fn hand_over(&self, why: &str) -> bool {
         let Some(goodbye) = self.ask(|engine| engine.resign(clock::random_u64(), now())) else {
             return false;
@@ -121,6 +124,13 @@ impl Node {
             Show(self.end(0))
         );
         self.leave_behind();
+        for ms in SAY_AGAIN_MS {
+            clock::sleep_ms(ms);
+            if !self.engine.lock().is_unanswered(&goodbye) {
+                break;
+            }
+            self.send_farewell(&goodbye);
+        }
         true
     }
 }

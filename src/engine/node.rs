@@ -802,6 +802,11 @@ impl Node {
         goodbye
     }
 
+    /// Whether nothing has come from the peer since it was told so: the session in which it takes over would be another.
+    pub fn is_unanswered(&self, goodbye: &Header) -> bool {
+        self.peer.id == goodbye.peer_session
+    }
+
     /// What a primary has to say whose kernel will run no further, if it has a backup to hear it.
     pub fn last_word(&mut self, now: Instant) -> Option<Header> {
         let heard = self.role == Role::Primary && self.joined;

@@ -663,6 +663,11 @@ fn primary_that_goes_down_hands_over() {
         Err(Counter::PeerReplayed)
     );
     assert_eq!(b.poll(ms(500), 0).event, None);
+    // The first that its successor says is the answer, though it is no more than that in the new session.
+    assert!(p.is_unanswered(&goodbye));
+    let first = b.header(Kind::Heartbeat, ms(10));
+    assert!(p.heard(&first, || 0, ms(10)).is_err());
+    assert!(!p.is_unanswered(&goodbye));
     // It has nothing more to say.
     assert_eq!(p.resign(0xa3, ms(0)), None);
     // The very moment of its last heartbeat tells that it is dead all the same.

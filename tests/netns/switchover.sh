@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # A planned switchover: the primary hands over to its backup and becomes the backup itself, SWITCHOVERS times there and back (20 unless told)
-# while echo, a download and an upload go on, under both policies and with losses of the tap. What cannot move is refused first. Topology: see lib.sh.
+# while echo, a download and an upload go on, under both policies and with losses of the tap; ten times over a peer channel that loses. What cannot move is refused first. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
 SWITCHOVERS=${SWITCHOVERS:-20}
@@ -57,4 +57,21 @@ for policy in gated eager; do
     result $broken "$policy: no stream breaks ($broken)"
     echo "# $policy: longest pauses of echo in ms: $(printf '%s\n' "${gaps[@]}" | sort -n | tr '\n' ' ')"
 done
+
+# A goodbye may be lost: it is said until it is answered.
+leads() { has_state "$1" solo || has_state "$1" protected; }
+goodbyes() { echo $(($(counter primary takeovers_goodbye) + $(counter backup takeovers_goodbye))); }
+before=$(goodbyes) broken=0
+for _ in $(seq 10); do
+    # What has ended may be held up for a moment by what the tap lost.
+    wait_until 10 all_protected || broken=$((broken + 1))
+    channel loss 30%
+    switch_over || broken=$((broken + 1))
+    wait_until 5 leads "$silent" || broken=$((broken + 1))
+    mend
+    settle || broken=$((broken + 1))
+done
+heard=$(($(goodbyes) - before))
+[ $broken -eq 0 ] && [ $heard -ge 9 ]
+result $? "of ten switchovers over a peer channel that loses 30 % the backup hears of nine at once and more ($heard; $broken failed)"
 ktap_end
