@@ -1057,10 +1057,12 @@ impl Shadow {
                     next: now.after(SETTLE),
                 });
                 actions.count = Some(Counter::TakeoverContinued);
+                let recent = |at| now.since(at) <= RECENT;
+                // What is held goes out now, and acknowledges as well.
+                let holds = self.held_nxt > self.client_ack;
                 if self.state == State::Established
-                    && self
-                        .client_data_at
-                        .is_some_and(|at| now.since(at) <= RECENT)
+                    && !holds
+                    && self.client_data_at.is_some_and(recent)
                 {
                     actions.send = Some(self.server_segment(Flags::ACK, now));
                 }

@@ -511,10 +511,21 @@ fn takeover_acknowledges_recent_client_data() {
     let mut shadow = established();
     shadow.on_client(&seg(c(0), p(0)).data(100), ms(1));
     shadow.on_delivered(c(100), ms(1));
-    held(shadow.on_output(&seg(s(0), c(100)).data(30), ms(2)), 0, 30);
+    shadow.on_output(&seg(s(0), c(100)), ms(2));
     let actions = shadow.take_over(ms(3), Predecessor::default());
-    assert_eq!(actions.send, Some(seg(p(30), c(100))));
+    assert_eq!(actions.send, Some(seg(p(0), c(100))));
     assert_eq!(shadow.state_name(), "migrated");
+
+    // What goes out now says so too; not so what has gone out from the other host.
+    for (heard, send) in [(29, None), (30, Some(seg(p(30), c(100))))] {
+        let mut holds = established();
+        holds.on_client(&seg(c(0), p(0)).data(100), ms(1));
+        holds.on_delivered(c(100), ms(1));
+        held(holds.on_output(&seg(s(0), c(100)).data(30), ms(2)), 0, 30);
+        holds.on_client(&seg(c(100), p(heard)), ms(2));
+        let actions = holds.take_over(ms(3), Predecessor::default());
+        assert_eq!(actions.send, send);
+    }
 
     let mut old = established();
     old.on_client(&seg(c(0), p(0)).data(100), ms(1));
@@ -554,18 +565,22 @@ fn held_segments_go_out_up_to_date() {
 
 #[test]
 fn window_at_takeover_is_the_stacks() {
-    let mut shadow = established();
-    let segment = seg(s(0), c(0)).data(60).window(64_240);
-    held(shadow.on_output(&segment, ms(1)), 0, 60);
     // These bytes are taken, and the stack has not acknowledged them yet: its window has become narrower by as much.
-    shadow.on_client(&seg(c(0), p(0)).data(100), ms(2));
-    shadow.on_delivered(c(100), ms(2));
-    let ack = shadow
-        .take_over(ms(3), Predecessor::default())
-        .send
-        .unwrap();
+    let taken = |shadow: &mut Shadow| {
+        shadow.on_client(&seg(c(0), p(0)).data(100), ms(2));
+        shadow.on_delivered(c(100), ms(2));
+        shadow.take_over(ms(3), Predecessor::default()).send
+    };
+    let mut shadow = established();
+    shadow.on_output(&seg(s(0), c(0)).window(64_240), ms(1));
+    let ack = taken(&mut shadow).unwrap();
     assert_eq!((ack.ack, ack.window), (c(100), 64_140));
-    let rewrite = shadow.outward_held(&segment, ms(3));
+
+    let mut holds = established();
+    let segment = seg(s(0), c(0)).data(60).window(64_240);
+    held(holds.on_output(&segment, ms(1)), 0, 60);
+    assert_eq!(taken(&mut holds), None);
+    let rewrite = holds.outward_held(&segment, ms(3));
     assert_eq!((rewrite.ack, rewrite.window), (Some(c(100)), Some(64_140)));
 }
 
