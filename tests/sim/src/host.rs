@@ -183,7 +183,7 @@ pub struct Host {
     clients_at: Instant,
     /// Where its connections stood when it handed over, by the client's port.
     pub left: BTreeMap<u16, primary::State>,
-    /// Programs that have failed, by the client's port, and whether the backup could have taken their place.
+    /// Programs that have failed, or were found to stand still, by the client's port, and whether the backup could have taken their place.
     pub failures: BTreeMap<u16, bool>,
     schedule: Schedule,
     /// By its own clock.
@@ -806,6 +806,9 @@ impl Host {
         }
         if let Some(failure) = actions.moves {
             self.note(|| format!("the server has failed, its connection moves: {failure:?}"));
+            if self.schedule.paces[self.index].is_stopped(self.now) {
+                self.failures.entry(entry.flow.client.port).or_insert(true);
+            }
         }
         if let Some(failure) = actions.failed {
             self.note(|| format!("the server has failed: {failure:?}"));

@@ -165,6 +165,13 @@ pub struct Pace {
     pub stopped: (u64, u64),
 }
 
+impl Pace {
+    pub fn is_stopped(&self, at: u64) -> bool {
+        let (from, until) = self.stopped;
+        (from..until).contains(&at)
+    }
+}
+
 /// How a program's connection ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum End {
@@ -214,10 +221,9 @@ impl Program {
 
     /// When it wants to be run, given that it has something to do.
     pub fn at(&self, now: u64) -> u64 {
-        let (from, until) = self.pace.stopped;
         let at = self.next.max(now);
-        if (from..until).contains(&at) {
-            until
+        if self.pace.is_stopped(at) {
+            self.pace.stopped.1
         } else {
             at
         }
