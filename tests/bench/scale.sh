@@ -40,7 +40,7 @@ object() { awk '$1 == "sttcp_connection" && $2 > 0 { each = $6 * 4096 * $15 / $2
 ACTIVE=${ACTIVE:-1000}
 # takeover IDLE: prints the fields of the line.
 takeover() {
-    local pid took decided host status=0
+    local pid took decided waits host status=0
     # A network card has a queueing discipline before it. A veth pair drops what goes beyond its ring of 256 frames, or the thousand of the CPU's backlog,
     # and all clients speak at the same time.
     for host in client primary backup; do
@@ -63,10 +63,11 @@ takeover() {
     wait $pid || status=1
     [ "${took#* }" -ge $(($1 + ACTIVE)) ] || status=1
     [ $status -eq 0 ] || sed 's/^/# /' "$WORK/echo.json" | cut -c1-1000 >&2
-    echo "\"active\":$ACTIVE,\"takeover_us\":${took% *},\"continued\":${took#* },$(first_bytes "$decided")"
+    waits=$(first_bytes "$decided") || status=1
+    echo "\"active\":$ACTIVE,\"takeover_us\":${took% *},\"continued\":${took#* },$waits"
     return $status
 }
-# first_bytes DECIDED: when the pauses ended in which the primary was cut off, in ms after the decision.
+# first_bytes DECIDED: when the pauses ended in which the primary was cut off, in ms after the decision; fails if somebody did not wait.
 first_bytes() {
     python3 -c '
 import json, sys
@@ -75,7 +76,8 @@ decided = float(sys.argv[2]) - run["started_unix_ms"]
 waits = [began + length - decided for each in run["each"] for began, length in each["gaps"] if began < decided < began + length]
 waits.sort()
 print("\"waiting\":%d,\"first_byte_ms\":%.1f,\"last_first_byte_ms\":%.1f" % (len(waits), waits[0], waits[-1]))
-' "$WORK/echo.json" "$1"
+sys.exit(len(waits) < int(sys.argv[3]))
+' "$WORK/echo.json" "$1" "$ACTIVE"
 }
 
 # all_are STATE HOST COUNT
