@@ -13,8 +13,8 @@ use kernel::sync::atomic::Relaxed;
 const PASS: Duration = Duration::from_secs(1);
 pub(crate) const SLICE: Duration = Duration::from_nanos(PASS.as_nanos() as u64 / SLICES as u64);
 
-/// The most that are visited at a time, so that no softirq lasts long, and that a visit of each costs the host no more than it does for 10,000: of 100,000 a
-/// pass takes 10 s.
+/// The most that are visited at a time: no softirq lasts long, and 100,000 connections cost the host no more than 10,000 do, as a pass over them takes ten times as
+/// long.
 const MOST: usize = 10_000 / SLICES as usize;
 
 /// How often the way to a client is warmed again.
