@@ -29,7 +29,7 @@ run() {
 }
 # counted NAME: in a guest with one CPU whose clock counts instructions, so that the host's other work is of no matter.
 counted() {
-    STTCP_ICOUNT=1 STTCP_ACCEL=tcg STTCP_CPUS=1 STTCP_TIMEOUT=3600 run "$1" ", icount"
+    STTCP_ICOUNT=1 STTCP_ACCEL=tcg STTCP_CPUS=1 STTCP_TIMEOUT=7200 STTCP_TEST_LIMIT=7000 run "$1" ", icount"
 }
 
 overhead() { counted overhead; }
