@@ -77,6 +77,10 @@ impl World {
         let far = segment.seq.since(client.nxt).unsigned_abs() > 1 << 21;
         // Farther ahead than the widest window: nobody has sent what it acknowledges.
         let boasts = segment.ack.since(client.rcv) > (1 << 30) + (1 << 22);
+        // A backup whose primary is dead has nothing but the third segment of the handshake to go by.
+        if client.state != Stack::Open && segment.seq == client.nxt {
+            return false;
+        }
         // That an earlier connection's socket is there says nothing of the shadow that is to come.
         let ready = |host: &Host| {
             let side = host.entries[at].as_ref().map(|entry| &entry.side);
