@@ -49,7 +49,9 @@ has_address() { ip -n "$1" -o -4 addr show dev eth0 | grep -q "$VIP4/"; }
 
 # states HOST NUMBER: conntrackd, and a filter that asks for states.
 states() {
-    mkdir -p "$WORK/states.$1"
+    # Of the one before, a socket and a lock would be left.
+    rm -rf "$WORK/states.$1"
+    mkdir "$WORK/states.$1"
     sed "s/OWN/10.0.0.$2/; s|WORK|$WORK/states.$1|" "$HERE/conntrackd.conf" >"$WORK/states.$1/conf"
     ip netns exec "$1" nft -f - <<'NFT'
 table inet states {
