@@ -41,8 +41,12 @@ PYTHON
     on client 'pkill -f hear.py; setsid python3 hear.py >/dev/null 2>&1 </dev/null &'
     wait_until 20 test -e "$(share client)/hears"
 }
-# is_mute NAME: the client heard nothing from it.
-is_mute() { [[ $(on client "awk '\$2 == $((16#${1##*:}))' /tmp/heard | wc -l") -eq 0 ]]; }
+# is_mute NAME OTHER: the client has heard the other, and nothing from this one.
+is_mute() {
+    local mute other
+    mute=$(mac "$1") other=$(mac "$2")
+    on client "awk '\$2 == $((16#${mute##*:})) { said = 1 } \$2 == $((16#${other##*:})) { heard = 1 } END { exit said || !heard }' /tmp/heard"
+}
 # figures OLD: "LATE SPAN RESETS GAP": frames of the old primary since the first of the new one, within how many ms, resets among them, and
 # the ms from its last one before to the first of the new one.
 figures() {
@@ -140,7 +144,7 @@ cannot_fence() {
     note "$text" silence
     result $status "$text: the primary serves on, and the pair is in step again; Redis session and download went on"
     echo "# $(logged "$silent" 'fence_command failed')"
-    shows "$text: the client heard nothing from the backup" is_mute "$(mac "$silent")"
+    shows "$text: the client heard nothing from the backup" is_mute "$silent" "$speaker"
 }
 failed_since() { [[ $(counter "$silent" fences_failed) -gt $1 ]]; }
 
