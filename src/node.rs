@@ -41,7 +41,7 @@ use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use kernel::sync::Arc;
 
 /// The shortest time between two looks at the table.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(1);
 
 /// What may happen on each connection is in the log no more than once in this time; a counter has them all.
 const SAY_EVERY: Duration = Duration::from_secs(10);

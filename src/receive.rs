@@ -296,11 +296,12 @@ impl DataReady for Node {
         let Some(mut bucket) = self.table.lock(&flow) else {
             return;
         };
-        let told = bucket
-            .find(&flow)
-            .and_then(|entry| entry.side.on_delivered(SeqNumber::new(rcv_nxt), now()));
-        if let Some(record) = &told {
-            self.tell(record);
+        let Some(entry) = bucket.find(&flow) else {
+            return;
+        };
+        if let Some(record) = entry.side.on_delivered(SeqNumber::new(rcv_nxt), now()) {
+            self.tell(&record);
         }
+        self.attend(entry);
     }
 }

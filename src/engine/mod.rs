@@ -36,6 +36,7 @@ pub mod keyring;
 pub mod lease;
 pub mod message;
 pub mod node;
+pub mod pace;
 pub mod paths;
 pub mod plant;
 pub mod primary;

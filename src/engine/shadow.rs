@@ -13,6 +13,7 @@ use super::counters::Counter;
 use super::digest::{Digest, Word};
 use super::message::{Bytes, Close, Gone, Open, Progress, Record, Span};
 use super::node::Predecessor;
+use super::pace::Pace;
 use super::plant::{planted, unless, Plant};
 use super::primary::{ConnectionId, Socket, WORTH};
 use super::rewrite::{Rewrite, SackRewrite};
@@ -131,8 +132,9 @@ pub struct Shadow {
     rcv_nxt: SeqNumber,
     /// The right edge of its receive window, client's numbers.
     edge: SeqNumber,
-    /// What the primary was told of the two.
+    /// What the primary was told of the two, and of the FIN; and when it is told more.
     reported: (SeqNumber, SeqNumber, bool),
+    pace: Pace,
     /// The right edge in the stack's latest segment, client's numbers.
     stack_edge: SeqNumber,
     /// What the stack acknowledged last, client's numbers: it takes no segment that ends before.
@@ -190,6 +192,7 @@ impl Shadow {
             rcv_nxt: next,
             edge: next,
             reported: (next, next, false),
+            pace: Pace::default(),
             stack_edge: next,
             stack_ack: next,
             acked: next,
@@ -412,7 +415,10 @@ impl Shadow {
             let (start, end) = (self.client_nxt, segment.seq);
             actions.record = Some(Record::Missing(self.open.id, Span { start, end }));
         }
-        self.client_nxt = self.client_nxt.max(segment.end());
+        if segment.end() > self.client_nxt {
+            self.client_nxt = segment.end();
+            self.pace.on_client(segment.ack);
+        }
         self.client_fin |= segment.flags.contains(Flags::FIN);
         if let Some(timestamps) = segment.options.timestamps {
             if (timestamps.tsval.wrapping_sub(self.client_tsval) as i32) > 0 {
@@ -552,7 +558,7 @@ impl Shadow {
             self.snd_nxt = segment.end();
             self.progress_at = now;
         }
-        actions.record = self.report();
+        actions.record = self.report(now);
         let (start, end) = (segment.seq + self.delta, segment.end() + self.delta);
         if !segment.is_empty() && end <= self.client_ack {
             // The client has it from the primary; only the shadow has not heard that.
@@ -668,7 +674,7 @@ impl Shadow {
         }
         actions.inject = Some(self.client_segment(Flags::ACK));
         actions.release_queue = true;
-        actions.record = Some(Record::Progress(self.progress()));
+        actions.record = Some(self.say());
         actions.count = Some(Counter::ShadowsEstablished);
         actions
     }
@@ -713,7 +719,7 @@ impl Shadow {
         }
         self.take();
         self.advance(rcv_nxt, now);
-        self.report()
+        self.report(now)
     }
 
     /// There is a socket, or there will be none: the third segment has done its work.
@@ -743,10 +749,7 @@ impl Shadow {
     pub fn on_query(&mut self) -> Option<Record> {
         match self.state {
             State::Opening => None,
-            State::Established | State::Ending => {
-                self.reported = (self.rcv_nxt, self.edge, self.server_fin);
-                Some(Record::Progress(self.progress()))
-            }
+            State::Established | State::Ending => Some(self.say()),
             State::Doomed => Some(Record::Gone(self.open.id, Gone::Ended)),
         }
     }
@@ -910,7 +913,7 @@ impl Shadow {
             State::Ending => Some(self.progress_at.after(GRACE)),
             State::Opening | State::Doomed => None,
         };
-        earliest(self.check_at, due)
+        earliest(earliest(self.check_at, due), self.says_at())
     }
 
     /// A time that was asked for has come.
@@ -939,6 +942,9 @@ impl Shadow {
                 }
             }
             _ => {}
+        }
+        if self.says_at().is_some() && self.pace.is_over(now) {
+            actions.record = actions.record.or(Some(self.say()));
         }
         actions
     }
@@ -1167,15 +1173,28 @@ impl Shadow {
         }
     }
 
-    fn report(&mut self) -> Option<Record> {
+    /// What the primary is to hear now of where the shadow has come to.
+    fn report(&mut self, now: Instant) -> Option<Record> {
         let (rcv_nxt, edge, fin) = self.reported;
         let news =
             self.rcv_nxt > rcv_nxt || self.edge.since(edge) >= WORTH || self.server_fin && !fin;
         if self.speaking || self.state == State::Doomed || !news {
             return None;
         }
+        let ahead = ahead(self.rcv_nxt, rcv_nxt).max(ahead(self.edge, edge));
+        (!self.pace.waits(ahead, self.client_ack, now)).then(|| self.say())
+    }
+
+    fn say(&mut self) -> Record {
+        self.pace.told();
         self.reported = (self.rcv_nxt, self.edge, self.server_fin);
-        Some(Record::Progress(self.progress()))
+        Record::Progress(self.progress())
+    }
+
+    /// When something is to be said to the primary that has waited.
+    fn says_at(&self) -> Option<Instant> {
+        let says = matches!(self.state, State::Established | State::Ending) && !self.speaking;
+        self.pace.poll_at().filter(|_| says)
     }
 
     fn syn(&self) -> Segment {

@@ -564,6 +564,7 @@ fn upload_across_a_takeover() {
         world.client_sends(0, 1000, true, tapped);
         world.primary_sends(0, true);
     }
+    world.step(&Step::Tick { millis: 1 });
     world.step(&Step::ToPrimary { arrives: true });
     assert_eq!(
         (world.primary.rcv, world.backup.rcv, world.client.una),

@@ -435,15 +435,18 @@ fn what_could_not_be_held_is_held_when_it_is_repeated() {
 #[test]
 fn progress_is_reported_when_it_moved() {
     let mut shadow = established();
-    assert_eq!(shadow.on_delivered(c(100), ms(1)), progress(100, 0));
-    assert_eq!(shadow.on_delivered(c(100), ms(2)), None);
-    assert_eq!(shadow.on_delivered(c(90), ms(2)), None);
+    let told = progress_with(10_000, 0, 64240);
+    assert_eq!(shadow.on_delivered(c(10_000), ms(1)), told);
+    assert_eq!(shadow.on_delivered(c(10_000), ms(2)), None);
+    assert_eq!(shadow.on_delivered(c(9_000), ms(2)), None);
     // By the tracepoint or by the stack's own acknowledgement, whichever is first.
-    let (outbound, actions) = shadow.on_output(&seg(s(0), c(100)), ms(3));
+    let output = seg(s(0), c(10_000)).window(54240);
+    let (outbound, actions) = shadow.on_output(&output, ms(3));
     assert_eq!((outbound, actions.record), (Outbound::Swallow, None));
-    let actions = held(shadow.on_output(&seg(s(0), c(150)).data(20), ms(4)), 0, 20);
-    assert_eq!(actions.record, progress(150, 20));
-    assert_eq!(shadow.on_delivered(c(150), ms(5)), None);
+    let output = seg(s(0), c(15_000)).data(20).window(49240);
+    let actions = held(shadow.on_output(&output, ms(4)), 0, 20);
+    assert_eq!(actions.record, progress(15_000, 20));
+    assert_eq!(shadow.on_delivered(c(15_000), ms(5)), None);
 }
 
 #[test]
@@ -1193,7 +1196,7 @@ fn bytes_of_the_primary_are_injected_as_the_clients() {
         shadow.on_client(&segment, ms(2)),
         (Inbound::Pass(_), Actions { record: None, .. })
     ));
-    assert!(shadow.on_delivered(c(400), ms(2)).is_some());
+    shadow.on_delivered(c(400), ms(2));
     // What it has is answered and not played again.
     let (segment, answer) = shadow.on_bytes(&bytes(0, &[7; 300], false));
     assert_eq!(segment, None);

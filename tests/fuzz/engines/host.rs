@@ -32,7 +32,7 @@ use sttcp::{
 
 /// As in the module.
 const SWEEP: Duration = Duration::from_secs(1);
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(1);
 const MAX_PENDING: usize = 128;
 
 /// How many connections there may be.

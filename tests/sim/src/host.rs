@@ -38,7 +38,7 @@ pub const PORT: u16 = 80;
 pub const FIRST_PORT: u16 = 40_000;
 
 const SWEEP: Duration = Duration::from_secs(1);
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(1);
 const MAX_PENDING: usize = 128;
 
 /// What leaves a host.
@@ -576,7 +576,14 @@ impl Host {
                 .table
                 .iter_mut()
                 .find(|entry| entry.flow.client.port == port);
-            if let Some(record) = found.and_then(|entry| entry.side.on_delivered(rcv_nxt, now)) {
+            let Some(entry) = found else {
+                continue;
+            };
+            let told = entry.side.on_delivered(rcv_nxt, now);
+            if let Some(at) = entry.side.poll_at() {
+                self.wake_at(at);
+            }
+            if let Some(record) = told {
                 self.tell(&record);
             }
         }

@@ -138,9 +138,13 @@ impl Host {
         let queued = self.stacks[at].receive(frame, true, self.now);
         if queued && !self.speaks && self.node.is_some() {
             let (rcv_nxt, now) = (self.stacks[at].rcv, self.now);
-            let told = self.entries[at]
-                .as_mut()
-                .and_then(|entry| entry.side.on_delivered(rcv_nxt, now));
+            let Some(entry) = &mut self.entries[at] else {
+                return;
+            };
+            let told = entry.side.on_delivered(rcv_nxt, now);
+            if let Some(due) = entry.side.poll_at() {
+                self.wake_at(due);
+            }
             if let Some(record) = &told {
                 self.tell(record);
             }
