@@ -15,7 +15,7 @@ use core::time::Duration;
 const DELAY: Duration = Duration::from_millis(1);
 
 /// So many bytes are told at once: two segments (RFC 9293, section 3.8.6.3, after RFC 5681, section 4.2).
-const MUCH: u32 = 2 * 1460;
+pub(super) const MUCH: u32 = 2 * 1460;
 
 /// How many news are told at once after a client has said no more, at first and at most.
 const FEW: u16 = 2;

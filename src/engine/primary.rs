@@ -36,6 +36,7 @@ use super::counters::Counter;
 use super::digest::{Digest, Questions, Word};
 use super::message::{Close, Gone, Open, Progress, Record, Span, MAX_BYTES};
 use super::node::Peer;
+use super::pace::MUCH;
 use super::plant::{planted, unless, Plant};
 use super::program::{Failure, Farewell, Finding, Held, Places, Pulse, Scope, Watch};
 use super::rewrite::{Blank, Rewrite, SackRewrite};
@@ -93,7 +94,8 @@ const TELLING: u32 = 512;
 /// Room that there always is, if anything is kept, in bytes: two ordinary segments.
 const LEAST_ROOM: u32 = 2 * 1460;
 
-/// How long a shadow without room may stand still before an eager primary goes on without it: what it has no room for is all to be sent to it later.
+/// How long a shadow may stand still before an eager primary goes on without it: for want of room, as what it has no room for is all to be sent to it later, or
+/// with what the client was answered.
 const STANDSTILL: Duration = Duration::from_millis(50);
 
 /// How long the backup may take to confirm that it dropped a shadow.
@@ -668,13 +670,14 @@ impl Connection {
         }
         if segment.flags.contains(Flags::FIN) && self.parts(segment.end(), false, &mut actions, now)
         {
-            if segment.payload_len == 0 && segment.ack.min(self.allowed()) <= self.acked {
+            if segment.payload_len == 0 && segment.ack.min(self.allowed(false, now)) <= self.acked {
                 self.check(now);
                 return (Outbound::Swallow, actions);
             }
             rewrite.clear_fin = true;
         }
-        let (ack, limit) = (segment.ack.min(self.allowed()), self.limit(edge, now));
+        let allowed = self.allowed(segment.is_pure_ack(), now);
+        let (ack, limit) = (segment.ack.min(allowed), self.limit(edge, now));
         let withheld = segment.ack > ack;
         if self.client_fin.is_some_and(|fin| segment.ack >= fin) {
             // Together with the server's FIN it is as safe as that: the socket repeats both.
@@ -778,7 +781,7 @@ impl Connection {
             return None;
         };
         self.farewell = Farewell::Said;
-        let (ack, limit) = (self.allowed(), self.limit(self.edge, now));
+        let (ack, limit) = (self.allowed(false, now), self.limit(self.edge, now));
         self.acked = self.acked.max(ack);
         let (seq, flag) = match held.reset {
             true => (held.end, Flags::RST),
@@ -970,7 +973,7 @@ impl Connection {
         // Without its FIN a segment that is nothing else acknowledges once more. The backup is asked by the timer.
         let clear_fin = segment.flags.contains(Flags::FIN)
             && self.parts(segment.end(), false, &mut Actions::default(), now);
-        let (ack, limit) = (self.allowed(), self.limit(self.edge, now));
+        let (ack, limit) = (self.allowed(false, now), self.limit(self.edge, now));
         self.acked = self.acked.max(ack);
         self.check(now);
         Rewrite {
@@ -1339,13 +1342,16 @@ impl Connection {
         }
     }
 
-    /// How far the client may be told that its bytes have arrived.
-    fn allowed(&self) -> SeqNumber {
+    /// How far the client may be told that its bytes have arrived. `alone`: by the stack, which has nothing else to say. Less than two segments an eager
+    /// primary does not acknowledge with an answer before the backup has them: each word of what the client was told ahead of it is a datagram.
+    fn allowed(&self, alone: bool, now: Instant) -> SeqNumber {
         if !self.withholds() {
             return self.rcv_nxt;
         }
+        let few = !alone && ahead(self.rcv_nxt, self.shadow_rcv) < MUCH && !self.stands_still(now);
         let safe = match self.policy() {
             Policy::Gated => self.shadow_rcv,
+            Policy::Eager if few => self.shadow_rcv,
             Policy::Eager if planted(Plant::Copies) => self.rcv_nxt,
             Policy::Eager => self.shadow_rcv.max(self.retained),
         };
@@ -1378,10 +1384,7 @@ impl Connection {
             return edge;
         }
         let kept = self.room().map(|room| self.shadow_rcv + room);
-        let stands = self.shadow_edge.since(self.shadow_rcv) < WORTH
-            && self
-                .waiting_since
-                .is_some_and(|since| now.since(since) >= STANDSTILL);
+        let stands = self.shadow_edge.since(self.shadow_rcv) < WORTH && self.stands_still(now);
         let limit = match kept {
             Some(kept) if self.policy() == Policy::Eager && stands => kept,
             Some(kept) => kept.min(self.shadow_edge),
@@ -1389,6 +1392,12 @@ impl Connection {
         };
         // What the client knows stays.
         edge.min(limit.max(self.window.edge()))
+    }
+
+    /// Whether the backup has owed its word for so long that an eager primary goes on without it.
+    fn stands_still(&self, now: Instant) -> bool {
+        let waits = |since| now.since(since) >= STANDSTILL;
+        self.waiting_since.is_some_and(waits)
     }
 
     /// How many bytes can be kept, if any are.
@@ -1402,7 +1411,7 @@ impl Connection {
         if self.state == State::Moving {
             return;
         }
-        let (allowed, limit) = (self.allowed(), self.limit(self.edge, now));
+        let (allowed, limit) = (self.allowed(false, now), self.limit(self.edge, now));
         let opens = limit.since(self.window.edge()) >= WORTH && !self.has_all();
         if allowed > self.acked || opens {
             self.acked = allowed;

@@ -168,6 +168,7 @@ fn eager_primary_moves_no_connection_before_the_backup_has_all() {
     let segment = seg(c(0), p(0)).data(100);
     assert!(side.on_client(&segment, Peer::Joined, ms(0)).1.retain);
     side.on_retained(&segment, 400);
+    side.on_output(&seg(p(0), c(100)), ms(1));
     side.on_output(&seg(p(0), c(100)).data(10), ms(1));
     side.on_output(&seg(p(10), c(100)).fin(), ms(2));
     let actions = side.on_record(&progress(0, 20), ms(3));

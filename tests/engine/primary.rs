@@ -1109,9 +1109,11 @@ fn eager_connection_does_not_end_before_its_shadow_has_every_byte() {
     let last = seg(c(0), p(0)).data(5).fin();
     assert!(connection.on_client(&last, Peer::Joined, ms(2)).retain);
     connection.on_retained(&last, 2048);
-    let (verdict, actions) = connection.on_server(&seg(p(0), c(6)).fin(), ms(3));
+    let (verdict, actions) = connection.on_server(&seg(p(0), c(6)), ms(3));
     assert_eq!(verdict, Outbound::Send(Rewrite::default()));
     assert_eq!(actions.record, Some(Record::Acked(ID, c(6))));
+    let (verdict, _) = connection.on_server(&seg(p(0), c(6)).fin(), ms(3));
+    assert_eq!(verdict, Outbound::Send(Rewrite::default()));
     connection.on_client(&seg(c(6), p(1)), Peer::Joined, ms(4));
     // The client and this host are through, but the copy is the last of what the shadow lacks.
     assert_eq!(
@@ -1475,8 +1477,42 @@ fn eager_acknowledges_up_to_the_first_gap_of_the_copies() {
     let actions = connection.on_progress(&progress(200, 0), ms(2));
     assert_eq!(actions.send.map(|ack| ack.ack), Some(c(200)));
     kept(&mut connection, 200, 100);
-    let (_, actions) = connection.on_server(&seg(p(0), c(300)).data(1), ms(2));
+    let (_, actions) = connection.on_server(&seg(p(0), c(300)), ms(2));
     assert_eq!(actions.record, acked(300));
+}
+
+#[test]
+fn eager_answer_acknowledges_what_the_backup_has() {
+    let mut connection = eager();
+    connection.on_progress(&progress(0, 0), ms(1));
+    kept(&mut connection, 0, 100);
+    let (verdict, actions) = connection.on_server(&seg(p(0), c(100)).data(10), ms(2));
+    assert!(matches!(verdict, Outbound::Send(change) if change.ack == Some(c(0))));
+    assert_eq!(actions.record, None);
+    // The backup has it: neither side needs to be told more.
+    let actions = connection.on_progress(&progress(100, 10), ms(3));
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
+    assert_eq!(actions.record, None);
+
+    // It says nothing, for 50 ms.
+    kept(&mut connection, 100, 100);
+    connection.on_server(&seg(p(10), c(200)).data(10), ms(4));
+    let mut send = None;
+    while send.is_none() {
+        let now = connection.poll_at().unwrap();
+        let actions = connection.poll(now, STALL_TIMEOUT);
+        assert!(now < ms(204));
+        assert_eq!(actions.send.is_some(), now >= ms(54));
+        send = actions.send;
+    }
+    assert_eq!(send.map(|ack| ack.ack), Some(c(200)));
+
+    // More than two segments are a stream, which waits for nobody.
+    kept(&mut connection, 200, 3000);
+    let answer = seg(p(20), c(3200)).data(10);
+    let (verdict, actions) = connection.on_server(&answer, ms(205));
+    assert_eq!(verdict, Outbound::Send(Rewrite::default()));
+    assert_eq!(actions.record, acked(3200));
 }
 
 #[test]
@@ -1498,12 +1534,12 @@ fn eager_server_waits_for_the_shadow_as_any_does() {
     let (verdict, _) = connection.on_server(&seg(p(0), c(0)).data(10), ms(1));
     assert_eq!(verdict, Outbound::Hold(p(0), p(10)));
     // Nor is anything acknowledged before.
-    kept(&mut connection, 0, 100);
-    swallowed(connection.on_server(&seg(p(10), c(100)), ms(1)));
+    kept(&mut connection, 0, 3000);
+    swallowed(connection.on_server(&seg(p(10), c(3000)), ms(1)));
     let actions = connection.on_progress(&progress(0, 0), ms(2));
     assert!(actions.flush_held);
-    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
-    assert_eq!(actions.record, acked(100));
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(3000)));
+    assert_eq!(actions.record, acked(3000));
 }
 
 #[test]
@@ -1651,18 +1687,18 @@ fn shadow_that_lacks_what_nobody_kept_is_left_although_the_client_repeats_it_bit
 #[test]
 fn policy_changes_while_a_connection_lives() {
     let mut connection = protected();
-    kept(&mut connection, 0, 100);
-    swallowed(connection.on_server(&seg(p(0), c(100)), ms(1)));
+    kept(&mut connection, 0, 3000);
+    swallowed(connection.on_server(&seg(p(0), c(3000)), ms(1)));
     let actions = connection.set_terms(EAGER, ms(2));
-    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(100)));
-    assert_eq!(actions.record, acked(100));
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(3000)));
+    assert_eq!(actions.record, acked(3000));
     // What was told stays told.
     let actions = connection.set_terms(Terms::default(), ms(3));
     assert_eq!(actions, Actions::default());
-    kept(&mut connection, 100, 100);
-    swallowed(connection.on_server(&seg(p(0), c(200)), ms(3)));
-    let actions = connection.on_progress(&progress(200, 0), ms(4));
-    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(200)));
+    kept(&mut connection, 3000, 100);
+    swallowed(connection.on_server(&seg(p(0), c(3100)), ms(3)));
+    let actions = connection.on_progress(&progress(3100, 0), ms(4));
+    assert_eq!(actions.send.map(|ack| ack.ack), Some(c(3100)));
 }
 
 #[test]
