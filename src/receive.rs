@@ -57,11 +57,12 @@ pub(crate) fn rewrite(skb: &mut SkBuff, rewrite: &Rewrite) -> bool {
 impl Node {
     /// Reads a packet that goes to (`inbound`) or comes from the service.
     pub(crate) fn see(&self, skb: &mut SkBuff, inbound: bool) -> Seen {
-        match self.read(skb, inbound) {
-            // In what comes in, the headers may lie in pieces.
-            Seen::Bad(Malformed::Truncated) if skb.pull(HEADERS) => self.read(skb, inbound),
-            seen => seen,
+        let mut seen = self.read(skb, inbound);
+        // In what comes in, the headers may lie in pieces.
+        if matches!(seen, Seen::Bad(Malformed::Truncated)) && skb.pull(HEADERS) {
+            seen = self.read(skb, inbound);
         }
+        seen
     }
 
     fn read(&self, skb: &SkBuff, inbound: bool) -> Seen {
@@ -127,10 +128,11 @@ impl Node {
 
     /// Softirq. A packet on its way into the local stack.
     pub(crate) fn receive(&self, mut skb: SkBuff) -> Verdict {
-        let packet = match self.see(&mut skb, true) {
+        let seen = self.see(&mut skb, true);
+        let packet = match &seen {
             Seen::Segment(packet) => packet,
             Seen::Bad(malformed) => {
-                self.count_malformed(malformed);
+                self.count_malformed(*malformed);
                 return if self.speaks() {
                     Verdict::Accept(skb)
                 } else {

@@ -24,13 +24,13 @@ impl Handler for Node {
 
     /// Softirq or process. A packet that the local stack sends.
     fn local_out(&self, mut skb: SkBuff) -> Verdict {
-        match self.see(&mut skb, false) {
-            Seen::Segment(packet) => self.send_segment(skb, &packet),
+        match &self.see(&mut skb, false) {
+            Seen::Segment(packet) => self.send_segment(skb, packet),
             Seen::Other if self.may_speak() => Verdict::Accept(skb),
             Seen::Other if self.claims_service(&skb) => self.mute(skb, Counter::NeighbourMuted),
             Seen::Other => Verdict::Accept(skb),
             Seen::Bad(malformed) if self.may_speak() => {
-                self.count_malformed(malformed);
+                self.count_malformed(*malformed);
                 Verdict::Accept(skb)
             }
             Seen::Address if self.may_speak() => Verdict::Accept(skb),

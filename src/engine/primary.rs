@@ -1074,7 +1074,7 @@ impl Connection {
 
     /// What else to send to the backup now: what it has asked for that the stack has accepted since, and what follows a part that it has taken.
     pub fn resend_next(&mut self) -> Option<Span> {
-        if !self.is_shadowed() {
+        if !self.is_shadowed() || self.due.is_empty() {
             return None;
         }
         let (has, accepted) = (self.shadow_rcv, self.rcv_nxt);
@@ -1519,6 +1519,11 @@ impl Parts {
     /// The bit of the part with this number, which is less than eight.
     fn bit(at: usize) -> u8 {
         1u8.wrapping_shl(at as u32)
+    }
+
+    /// Whether there is none, as nearly always.
+    fn is_empty(&self) -> bool {
+        self.spans.iter().all(Span::is_empty)
     }
 
     /// Those of a kind, and their numbers.
