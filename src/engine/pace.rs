@@ -71,6 +71,11 @@ impl Pace {
         self.goes_on |= ack > self.heard;
     }
 
+    /// The primary asks, and so waits for something: what comes next is told at once.
+    pub fn asked(&mut self) {
+        self.prompt = self.prompt.max(1);
+    }
+
     /// The primary is told now.
     pub fn told(&mut self) {
         self.until = None;

@@ -749,7 +749,10 @@ impl Shadow {
     pub fn on_query(&mut self) -> Option<Record> {
         match self.state {
             State::Opening => None,
-            State::Established | State::Ending => Some(self.say()),
+            State::Established | State::Ending => {
+                self.pace.asked();
+                Some(self.say())
+            }
             State::Doomed => Some(Record::Gone(self.open.id, Gone::Ended)),
         }
     }
@@ -943,8 +946,8 @@ impl Shadow {
             }
             _ => {}
         }
-        if self.says_at().is_some() && self.pace.is_over(now) {
-            actions.record = actions.record.or(Some(self.say()));
+        if actions.record.is_none() && self.says_at().is_some() && self.pace.is_over(now) {
+            actions.record = Some(self.say());
         }
         actions
     }

@@ -164,6 +164,11 @@ fn question_is_answered_at_once() {
     assert!(world.has_told_all());
     world.passes(10 * DELAY);
     assert_eq!(world.records, 1);
+    // And so is what it may have been about.
+    world.asks(100);
+    assert!(world.has_told_all());
+    world.asks(100);
+    assert!(!world.has_told_all());
 }
 
 #[test]
