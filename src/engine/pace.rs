@@ -11,7 +11,7 @@ use super::seq::SeqNumber;
 use super::time::Instant;
 use core::time::Duration;
 
-/// How long news may wait. No client measures a time-out from less, and it is well below what a primary takes for a loss.
+/// How long news may wait. No client's retransmission timeout is as short, nor the time after which a primary takes what it withholds for lost.
 const DELAY: Duration = Duration::from_millis(1);
 
 /// So many bytes are told at once: two segments (RFC 9293, section 3.8.6.3, after RFC 5681, section 4.2).
@@ -54,8 +54,8 @@ impl Pace {
         if ahead >= MUCH {
             return false;
         }
-        if let Some(until) = self.until {
-            return now < until;
+        if self.until.is_some() {
+            return !self.is_over(now);
         }
         if self.prompt > 0 {
             self.prompt = self.prompt.saturating_sub(1);
@@ -81,12 +81,12 @@ impl Pace {
         self.until = None;
     }
 
-    /// When [`Pace::is_over`] wants to be asked, if ever.
+    /// When the wait is over, if there is one.
     pub fn poll_at(&self) -> Option<Instant> {
         self.until
     }
 
-    /// Whether a wait is over, and the primary is to be told.
+    /// Whether a wait is over, and the primary is to be told. What the client has done meanwhile decides about the next ones.
     pub fn is_over(&mut self, now: Instant) -> bool {
         let over = self.until.is_some_and(|until| now >= until);
         if over {

@@ -26,7 +26,8 @@
 //! goes beyond its window, and what the shadow drops the client would have to send again, one segment for each of its timeouts.
 //!
 //! All that is so under [`Policy::Gated`]. Under [`Policy::Eager`] a copy of the client's bytes is as good as the backup's having them, while this
-//! host lives; the backup is told what was acknowledged ahead of it, so that it knows of a hole.
+//! host lives; the backup is told what was acknowledged ahead of it, so that it knows of a hole. An answer that acknowledges
+//! less than two segments waits for neither, and acknowledges what the backup has.
 //!
 //! Sequence numbers here are the client's for what the client sends and the primary's for what the server sends: those on the wire.
 

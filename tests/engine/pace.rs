@@ -127,6 +127,21 @@ fn client_that_waits_is_seldom_kept_waiting() {
 }
 
 #[test]
+fn wait_in_vain_counts_whoever_finds_it_over() {
+    let mut world = World::new();
+    world.asks(100);
+    // The timer is late, and the server says something first.
+    world.now = world.now.after(2 * DELAY);
+    let more = seg(s(world.answered), c(world.asked)).data(ANSWER);
+    let (_, Actions { record, .. }) = world.shadow.on_output(&more, world.now);
+    world.answered += ANSWER;
+    world.hears(record);
+    assert!(world.has_told_all());
+    world.asks(100);
+    assert!(world.has_told_all());
+}
+
+#[test]
 fn client_that_is_silent_for_a_while_goes_on_as_before() {
     let mut world = World::new();
     for _ in 0..10 {

@@ -1196,7 +1196,9 @@ fn bytes_of_the_primary_are_injected_as_the_clients() {
         shadow.on_client(&segment, ms(2)),
         (Inbound::Pass(_), Actions { record: None, .. })
     ));
-    shadow.on_delivered(c(400), ms(2));
+    assert_eq!(shadow.on_delivered(c(400), ms(2)), None);
+    let told = shadow.poll(ms(3)).record;
+    assert!(matches!(told, Some(Record::Progress(progress)) if progress.rcv_nxt == c(400)));
     // What it has is answered and not played again.
     let (segment, answer) = shadow.on_bytes(&bytes(0, &[7; 300], false));
     assert_eq!(segment, None);
