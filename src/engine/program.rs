@@ -93,12 +93,14 @@ pub(super) struct Held {
     /// What follows the FIN; or the place of the reset.
     pub(super) end: SeqNumber,
     pub(super) reset: bool,
-    /// How often the shadow was asked since.
-    asked: u8,
+    /// When the shadow is asked next, and after how long once more. `None`: no more.
+    ask: Option<(Instant, Duration)>,
 }
 
 /// How soon a shadow is asked again that has not come to the end; then after twice as long each time.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
+/// But that often at least, so that it is not judged by what it was long ago.
+const ASK_TIMES: u32 = 8;
 
 impl Held {
     pub(super) fn new(end: SeqNumber, reset: bool, now: Instant) -> Self {
@@ -106,7 +108,7 @@ impl Held {
             since: now,
             end,
             reset,
-            asked: 0,
+            ask: Some((now.after(ASK_AGAIN), ASK_AGAIN.saturating_mul(2))),
         }
     }
 
@@ -117,27 +119,25 @@ impl Held {
 
     /// When to ask the shadow, or to judge it.
     pub(super) fn poll_at(&self, hold: Duration) -> Instant {
-        let times = 2_u32
-            .checked_shl(self.asked.into())
-            .unwrap_or(0)
-            .wrapping_sub(1);
-        let ask_at = self.since.after(ASK_AGAIN.saturating_mul(times));
-        ask_at.min(self.until(hold))
+        let until = self.until(hold);
+        self.ask.map_or(until, |(at, _)| at.min(until))
     }
 
     /// The shadow is asked.
-    pub(super) fn asks(self) -> Self {
-        Self {
-            asked: self.asked.saturating_add(1),
-            ..self
-        }
+    pub(super) fn asks(self, hold: Duration, now: Instant) -> Self {
+        let most = hold.checked_div(ASK_TIMES).unwrap_or(hold);
+        let ask = self.ask.map(|(_, wait)| {
+            let wait = wait.min(most);
+            (now.after(wait), wait.saturating_mul(2))
+        });
+        Self { ask, ..self }
     }
 
     /// It was judged, and may be so again.
     pub(super) fn again(self, now: Instant) -> Self {
         Self {
             since: now,
-            asked: u8::MAX,
+            ask: None,
             ..self
         }
     }

@@ -15,7 +15,7 @@ serve_other() {
 }
 for host in primary backup; do
     set_control $host app_failure connection
-    set_control $host fin_hold_ms $((500 * SLOW))
+    set_control $host fin_hold_ms $((1000 * SLOW))
     set_control $host app_lag_ms $((1000 * SLOW))
     serve_anew $host
     serve_other $host
