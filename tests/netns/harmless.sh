@@ -44,7 +44,7 @@ client "$TRAFFIC" client echo --to 10.0.0.1:8000 --connections 4 --until-file "$
 load=$!
 wait_until 10 test -e "$WORK/up"
 chrt -f -p 1 $$
-LOADS=${LOADS:-50}
+LOADS=${LOADS:-25}
 status=0
 for _ in $(seq "$LOADS"); do
     rm "$WORK/up"

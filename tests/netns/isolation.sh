@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# One speaker, by lease (isolation=yield): ROUNDS times (6 unless told) the two hosts lose each other while both reach the clients. The primary is silent before its
+# One speaker, by lease (isolation=yield): ROUNDS times (2 unless told) the two hosts lose each other while both reach the clients. The primary is silent before its
 # backup speaks, sends no segment and claims no address from then on, and comes back as a backup when it hears the other. Then what an isolated
 # primary waits for: its backup, or an operator's word. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
-ROUNDS=${ROUNDS:-6}
+ROUNDS=${ROUNDS:-2}
 begin
 
 cat >"$WORK/listen.py" <<'PYTHON'

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A planned switchover: the primary hands over to its backup and becomes the backup itself, SWITCHOVERS times there and back (20 unless told)
+# A planned switchover: the primary hands over to its backup and becomes the backup itself, SWITCHOVERS times there and back (10 unless told)
 # while echo, a download and an upload go on, under both policies and with losses of the tap; ten times over a peer channel that loses. What cannot move is refused first. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
-SWITCHOVERS=${SWITCHOVERS:-20}
+SWITCHOVERS=${SWITCHOVERS:-10}
 begin
 
 switch_over() { ip netns exec "$speaker" sh -c "echo ${1:-1} >/proc/sys/net/sttcp/switchover" 2>/dev/null; }

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# TAKEOVERS takeovers (40 unless told) at random moments over a random mix of clients, by SEED, with TAP_LOSS. Topology: see lib.sh.
+# TAKEOVERS takeovers (20 unless told) at random moments over a random mix of clients, by SEED, with TAP_LOSS. Topology: see lib.sh.
 
 . "$(dirname "$0")/lib.sh"
 RANDOM=${SEED:-1}
 begin
 echo "# seed ${SEED:-1}"
 
-for number in $(seq "${TAKEOVERS:-40}"); do
+for number in $(seq "${TAKEOVERS:-20}"); do
     version=$((RANDOM % 2 * 2 + 4))
     to=$(target $version)
     client sh -c "echo $((RANDOM % 4 > 0)) >/proc/sys/net/ipv4/tcp_timestamps; echo $((RANDOM % 4 > 0)) >/proc/sys/net/ipv4/tcp_sack
