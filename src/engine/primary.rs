@@ -924,7 +924,7 @@ impl Connection {
                 }
             },
             Farewell::Held(held) if now >= held.poll_at(hold) => {
-                self.farewell = Farewell::Held(held.asks(hold, now));
+                self.farewell = Farewell::Held(held.asks());
                 actions.record = Some(Record::Query(self.open.id, self.confided));
             }
             Farewell::Held(_) | Farewell::Owed(_) | Farewell::None | Farewell::Said => {}

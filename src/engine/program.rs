@@ -93,14 +93,16 @@ pub(super) struct Held {
     /// What follows the FIN; or the place of the reset.
     pub(super) end: SeqNumber,
     pub(super) reset: bool,
-    /// When the shadow is asked next, and after how long once more. `None`: no more.
-    ask: Option<(Instant, Duration)>,
+    /// How often the shadow was asked since.
+    asked: u8,
 }
 
 /// How soon a shadow is asked again that has not come to the end; then after twice as long each time.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 /// But that often at least, so that it is not judged by what it was long ago.
 const ASK_TIMES: u32 = 8;
+/// More often than it is ever asked: the first waits grow to an eighth of a minute within ten.
+const MOST_ASKED: u8 = 24;
 
 impl Held {
     pub(super) fn new(end: SeqNumber, reset: bool, now: Instant) -> Self {
@@ -108,7 +110,7 @@ impl Held {
             since: now,
             end,
             reset,
-            ask: Some((now.after(ASK_AGAIN), ASK_AGAIN.saturating_mul(2))),
+            asked: 0,
         }
     }
 
@@ -119,25 +121,28 @@ impl Held {
 
     /// When to ask the shadow, or to judge it.
     pub(super) fn poll_at(&self, hold: Duration) -> Instant {
-        let until = self.until(hold);
-        self.ask.map_or(until, |(at, _)| at.min(until))
+        let most = hold.checked_div(ASK_TIMES).unwrap_or(hold);
+        let wait = |asked: u8| ASK_AGAIN.saturating_mul(1_u32 << asked).min(most);
+        let waited = (0..=self.asked.min(MOST_ASKED)).map(wait);
+        let ask_at = self
+            .since
+            .after(waited.fold(Duration::ZERO, Duration::saturating_add));
+        ask_at.min(self.until(hold))
     }
 
     /// The shadow is asked.
-    pub(super) fn asks(self, hold: Duration, now: Instant) -> Self {
-        let most = hold.checked_div(ASK_TIMES).unwrap_or(hold);
-        let ask = self.ask.map(|(_, wait)| {
-            let wait = wait.min(most);
-            (now.after(wait), wait.saturating_mul(2))
-        });
-        Self { ask, ..self }
+    pub(super) fn asks(self) -> Self {
+        Self {
+            asked: self.asked.saturating_add(1),
+            ..self
+        }
     }
 
     /// It was judged, and may be so again.
     pub(super) fn again(self, now: Instant) -> Self {
         Self {
             since: now,
-            ask: None,
+            asked: u8::MAX,
             ..self
         }
     }
