@@ -80,8 +80,13 @@ impl Counters {
 
     /// Adds one. Any context.
     pub(crate) fn add(&self, counter: Counter) {
+        self.add_many(counter, 1);
+    }
+
+    /// Adds so many. Any context.
+    pub(crate) fn add_many(&self, counter: Counter, many: u64) {
         if let Some(value) = self.0.get(counter.index()) {
-            value.fetch_add(1, Relaxed);
+            value.fetch_add(many, Relaxed);
         }
     }
 

@@ -149,6 +149,17 @@ impl Bucket {
         Some(entry)
     }
 
+    /// Whether `test` is true of each connection; it is asked of all.
+    pub(crate) fn all(&mut self, mut test: impl FnMut(&mut Entry) -> bool) -> bool {
+        let mut all = true;
+        let mut at = self.head.as_deref_mut();
+        while let Some(entry) = at {
+            all &= test(entry);
+            at = entry.next.as_deref_mut();
+        }
+        all
+    }
+
     /// Visits every connection, and drops those for which `keep` says no.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
         let mut rest = self.head.take();
@@ -407,12 +418,17 @@ impl Table {
         place.saturating_add(SLICE) % BUCKETS
     }
 
-    /// Visits every connection, bucket by bucket, and drops those for which `keep` says no. Any context.
-    pub(crate) fn retain(&self, mut keep: impl FnMut(&mut Entry) -> bool) {
+    /// Visits every bucket in which there is a connection. Any context.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(&mut Bucket)) {
         for slot in &self.slots {
             if slot.occupied.load(Acquire) != 0 {
-                slot.lock().retain(&mut keep);
+                visit(&mut slot.lock());
             }
         }
+    }
+
+    /// Visits every connection, bucket by bucket, and drops those for which `keep` says no. Any context.
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&mut Entry) -> bool) {
+        self.visit(|bucket| bucket.retain(&mut keep));
     }
 }

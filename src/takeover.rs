@@ -83,14 +83,30 @@ impl Node {
         self.set_peer_state(Peer::Absent);
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
         self.beat();
-        self.table.retain(|entry| {
-            let flow = *entry.side.flow();
-            let actions = entry
-                .side
-                .take_over(|| self.table.name(&flow), begun, before);
-            continued += u32::from(entry.side.is_migrated());
-            self.carry_out(entry, actions)
+        let mut at_rest = 0;
+        self.table.visit(|bucket| {
+            let rests = |entry: &mut Entry| {
+                let rests = entry.queue.is_empty() && entry.side.take_over_at_rest(begun, before);
+                at_rest += u32::from(rests);
+                rests
+            };
+            if !bucket.all(rests) {
+                bucket.retain(|entry| {
+                    if entry.side.is_migrated() && !entry.side.is_carried() {
+                        return true;
+                    }
+                    let flow = *entry.side.flow();
+                    let actions = entry
+                        .side
+                        .take_over(|| self.table.name(&flow), begun, before);
+                    continued += u32::from(entry.side.is_migrated());
+                    self.carry_out(entry, actions)
+                });
+            }
         });
+        self.counters
+            .add_many(Counter::TakeoverContinued, at_rest.into());
+        let continued = at_rest.saturating_add(continued);
         let mut announced = 0;
         for addr in self.services.addresses() {
             announced += announce(self.net, addr.to_canonical());

@@ -46,8 +46,12 @@ const CHECK_AFTER: Duration = Duration::from_millis(10);
 /// How far the client may be ahead of a shadow in what it has from the server: well within half the circle of sequence numbers.
 const MAX_LAG: i32 = 1 << 30;
 
-/// Client data younger than this at a takeover is acknowledged at once.
-const RECENT: Duration = Duration::from_secs(300);
+/// Client data that came no longer than this before the primary fell silent is acknowledged at a takeover. What is older, and was not acknowledged, the client has repeated
+/// by then: its first timeout is a second or less, unless it is very far away (RFC 6298, section 2).
+const RECENT: Duration = Duration::from_secs(3);
+
+/// And so is what it has repeated, as that shows that it waits: a timeout grows up to two minutes (Linux: `TCP_RTO_MAX`).
+const REPEATED: Duration = Duration::from_secs(300);
 
 /// How long the local stack may take at a takeover with what the tap has shown.
 const SETTLE: Duration = Duration::from_millis(5);
@@ -156,7 +160,9 @@ pub struct Shadow {
     client_tsval: u32,
     /// The latest timestamp of the primary that the client echoed.
     client_tsecr: u32,
+    /// When it last sent data, and whether they had been seen before.
     client_data_at: Option<Instant>,
+    client_repeats: bool,
     client_fin: bool,
     server_fin: bool,
     /// What a socket of an earlier connection between the same endpoints expects next, client's numbers.
@@ -207,6 +213,7 @@ impl Shadow {
             client_tsval: open.timestamps.map_or(0, |(client, _)| client),
             client_tsecr: 0,
             client_data_at: None,
+            client_repeats: false,
             client_fin: false,
             server_fin: false,
             stale: None,
@@ -403,6 +410,7 @@ impl Shadow {
     fn note(&mut self, segment: &Segment, actions: &mut Actions, now: Instant) {
         if !segment.is_empty() {
             self.client_data_at = Some(now);
+            self.client_repeats = segment.end() <= self.client_nxt;
         }
         // The client sends nothing anew that it knows to have arrived. A bare acknowledgement may be a keep-alive probe.
         if !segment.is_empty() && segment.seq <= self.rcv_nxt {
@@ -1032,6 +1040,48 @@ impl Shadow {
         self.is_moved() && why == Gone::Ended
     }
 
+    /// The same where nothing is to be sent for that and nothing to be looked after, as with most connections; else it does nothing. Whether it was so. What goes out
+    /// later is for whoever holds it to look for.
+    pub fn take_over_at_rest(&mut self, now: Instant, before: Predecessor) -> bool {
+        let cares = self.speaking
+            || before.strict
+            || self.holds()
+            || self.is_doubtful(before)
+            || self.is_waited_for(now, before);
+        let rests = self.state == State::Established && !cares;
+        if rests {
+            self.speak();
+        }
+        rests
+    }
+
+    fn speak(&mut self) {
+        self.speaking = true;
+        // The server has a second from now on.
+        self.syn_tries = 1;
+        self.acked = self.reported.0;
+        self.doubt = None;
+    }
+
+    /// Whether there is output that the client has not acknowledged.
+    fn holds(&self) -> bool {
+        self.held_nxt > self.client_ack
+    }
+
+    /// Whether the primary may have acknowledged client bytes that are not here.
+    fn is_doubtful(&self, before: Predecessor) -> bool {
+        (before.eager || self.promised > self.rcv_nxt) && !planted(Plant::Hole)
+    }
+
+    /// Whether the client may wait for an acknowledgement at a takeover.
+    fn is_waited_for(&self, now: Instant, before: Predecessor) -> bool {
+        let most = match self.client_repeats {
+            true => REPEATED,
+            false => RECENT.saturating_add(before.silence),
+        };
+        self.client_data_at.is_some_and(|at| now.since(at) <= most)
+    }
+
     /// This node speaks for the service from now on.
     pub fn take_over(&mut self, now: Instant, before: Predecessor) -> Actions {
         let mut actions = Actions::default();
@@ -1049,13 +1099,9 @@ impl Shadow {
                 };
             }
             State::Opening | State::Established => {
-                self.speaking = true;
-                // The server has a second from now on.
-                self.syn_tries = 1;
-                self.acked = self.reported.0;
+                self.speak();
                 let patience = REPEAT.saturating_add(before.silence);
-                let doubtful = before.eager || self.promised > self.rcv_nxt;
-                self.doubt = (doubtful && !planted(Plant::Hole)).then(|| Doubt {
+                self.doubt = self.is_doubtful(before).then(|| Doubt {
                     from: self.rcv_nxt,
                     since: now,
                     settled: false,
@@ -1066,12 +1112,10 @@ impl Shadow {
                     next: now.after(SETTLE),
                 });
                 actions.count = Some(Counter::TakeoverContinued);
-                let recent = |at| now.since(at) <= RECENT;
                 // What is held goes out now, and acknowledges as well.
-                let holds = self.held_nxt > self.client_ack;
                 if self.state == State::Established
-                    && !holds
-                    && self.client_data_at.is_some_and(recent)
+                    && !self.holds()
+                    && self.is_waited_for(now, before)
                 {
                     actions.send = Some(self.server_segment(Flags::ACK, now));
                 }

@@ -566,6 +566,14 @@ impl Side {
         }
     }
 
+    /// The same for a connection with nothing held, if nothing more is to be done for it, and else nothing. Whether it was so.
+    pub fn take_over_at_rest(&mut self, now: Instant, before: Predecessor) -> bool {
+        match self {
+            Side::Shadow(shadow) => shadow.take_over_at_rest(now, before),
+            Side::Primary(_) | Side::Pending(_) => false,
+        }
+    }
+
     /// Goes on with a connection that the primary has not told of, as its client tells.
     fn go_on(&mut self, open: &Open, now: Instant, before: Predecessor) -> Actions {
         let (mut shadow, syn) = Shadow::guessed(open, now);

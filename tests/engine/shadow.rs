@@ -530,12 +530,73 @@ fn takeover_acknowledges_recent_client_data() {
         assert_eq!(actions.send, send);
     }
 
-    let mut old = established();
-    old.on_client(&seg(c(0), p(0)).data(100), ms(1));
-    assert_eq!(
-        old.take_over(ms(301_001), Predecessor::default()).send,
-        None
-    );
+    // It would have repeated them, and then it is acknowledged however late.
+    let sent = |times: u64, at| {
+        let mut old = established();
+        for time in 1..=times {
+            old.on_client(&seg(c(0), p(0)).data(100), ms(time));
+        }
+        old.on_delivered(c(100), ms(times));
+        old.on_output(&seg(s(0), c(100)), ms(times));
+        old.take_over(at, silent_by(1_000, false)).send
+    };
+    assert!(sent(1, ms(4_001)).is_some());
+    assert_eq!(sent(1, ms(4_002)), None);
+    assert!(sent(2, ms(300_002)).is_some());
+    assert_eq!(sent(2, ms(300_003)), None);
+}
+
+#[test]
+fn takeover_of_a_connection_at_rest_does_nothing_else() {
+    let default = Predecessor::default();
+    let strict = Predecessor {
+        strict: true,
+        ..default
+    };
+    type Case = (&'static str, fn() -> Shadow, Predecessor, bool);
+    let long_ago = || {
+        let mut shadow = established();
+        shadow.on_client(&seg(c(0), p(0)).data(100), ms(1));
+        shadow.on_delivered(c(100), ms(1));
+        shadow.on_output(&seg(s(0), c(100)), ms(2));
+        shadow
+    };
+    let holds = || {
+        let mut shadow = established();
+        held(shadow.on_output(&seg(s(0), c(0)).data(30), ms(2)), 0, 30);
+        shadow
+    };
+    let opening = || Shadow::open(&plain_open(), ms(0)).0;
+    let carried = || {
+        let mut shadow = established();
+        shadow.carry(ms(1), Predecessor::default());
+        shadow
+    };
+    let cases: [Case; 7] = [
+        ("nothing was said", established, default, true),
+        ("it was long ago", long_ago, default, true),
+        ("output is held", holds, default, false),
+        ("it has no socket yet", opening, default, false),
+        ("it speaks already", carried, default, false),
+        ("the primary was eager", established, silent(1_000), false),
+        ("servers are compared", established, strict, false),
+    ];
+    for (text, make, before, rests) in cases {
+        let (mut one, mut other) = (make(), make());
+        let untouched = format!("{one:?}");
+        assert_eq!(one.take_over_at_rest(ms(9_000), before), rests, "{text}");
+        if rests {
+            let actions = other.take_over(ms(9_000), before);
+            let continued = Actions {
+                count: Some(Counter::TakeoverContinued),
+                ..Actions::default()
+            };
+            assert_eq!(actions, continued, "{text}");
+            assert_eq!(format!("{one:?}"), format!("{other:?}"), "{text}");
+        } else {
+            assert_eq!(format!("{one:?}"), untouched, "{text}");
+        }
+    }
 }
 
 #[test]
@@ -1223,9 +1284,13 @@ fn bytes_of_the_primary_come_too_early_or_too_late() {
 
 /// An eager primary that has not been heard for so many ms.
 fn silent(millis: u64) -> Predecessor {
+    silent_by(millis, true)
+}
+
+fn silent_by(millis: u64, eager: bool) -> Predecessor {
     Predecessor {
         silence: Duration::from_millis(millis),
-        eager: true,
+        eager,
         ..Predecessor::default()
     }
 }

@@ -1021,6 +1021,10 @@ impl Host {
         self.beat();
         let before = self.engine.predecessor(silence);
         self.retain(|host, entry| {
+            if entry.queue.is_empty() && entry.side.take_over_at_rest(host.instant(), before) {
+                host.count(Counter::TakeoverContinued);
+                return true;
+            }
             let name = host.name(&entry.flow);
             let actions = entry.side.take_over(|| name, host.instant(), before);
             host.carry_out(entry, actions)
