@@ -93,7 +93,8 @@ scale_table() {
         {
             printf "| %s | %d | %d | %d | %d | %d | %d |", field["mode"], field["connections"], field["echo_primary"], field["mode"] == "plain" ? 0 : field["echo_backup"],
                 field["download_primary"], field["connection_primary"], field["slab_bytes_each"]
-            if ("takeover_us" in field) printf " %d | %.1f | %d: %.1f to %.1f |\n", field["object_bytes"], field["takeover_us"] / 1000, field["waiting"], field["first_byte_ms"], field["last_first_byte_ms"]
+            if ("takeover_us" in field) printf " %d | %.1f | %d: %.1f to %.1f, half of them by %.1f, 99 of 100 by %.1f |\n", field["object_bytes"], field["takeover_us"] / 1000,
+                field["waiting"], field["first_byte_ms"], field["last_first_byte_ms"], field["median_first_byte_ms"], field["ninety_nine_first_byte_ms"]
             else print " 0 | | |"
         }' "$results/scale.jsonl"
 }

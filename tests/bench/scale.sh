@@ -75,7 +75,7 @@ run = json.load(open(sys.argv[1]))
 decided = float(sys.argv[2]) - run["started_unix_ms"]
 waits = [began + length - decided for each in run["each"] for began, length in each["gaps"] if began < decided < began + length]
 waits.sort()
-print("\"waiting\":%d,\"first_byte_ms\":%.1f,\"median_first_byte_ms\":%.1f,\"last_first_byte_ms\":%.1f" % (len(waits), waits[0], waits[len(waits) // 2], waits[-1]))
+print("\"waiting\":%d,\"first_byte_ms\":%.1f,\"median_first_byte_ms\":%.1f,\"ninety_nine_first_byte_ms\":%.1f,\"last_first_byte_ms\":%.1f" % (len(waits), waits[0], waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1]))
 sys.exit(len(waits) < int(sys.argv[3]))
 ' "$WORK/echo.json" "$1" "$ACTIVE"
 }
