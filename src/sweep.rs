@@ -45,9 +45,10 @@ impl Sweep {
         }
     }
 
-    /// The buckets before `place` are through.
-    fn go_on(&mut self, place: usize, now: Instant) {
-        if place <= self.place {
+    /// The buckets before `place` are through; whether the pass has come to its end with that.
+    fn go_on(&mut self, place: usize, now: Instant) -> bool {
+        let ended = place <= self.place;
+        if ended {
             let took = now.since(self.began).max(PASS);
             let passes = WARM.as_secs().checked_div(took.as_secs());
             self.warm_every = passes.unwrap_or(0).max(1) as u32;
@@ -55,6 +56,7 @@ impl Sweep {
             self.began = now;
         }
         self.place = place;
+        ended
     }
 
     /// Whether this pass warms the way to a client.
@@ -71,10 +73,9 @@ impl Node {
         let place = self.table.visit_slice(sweep.place, MOST, |entry| {
             self.poll_entry(entry, now, heard) && self.sweep_entry(entry, now, &sweep, relinks > 0)
         });
-        if place <= sweep.place && relinks > 0 {
+        if sweep.go_on(place, now) && relinks > 0 {
             self.relinked.store(relinks.saturating_sub(1), Relaxed);
         }
-        sweep.go_on(place, now);
         *self.sweep.lock() = sweep;
     }
 
