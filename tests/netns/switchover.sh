@@ -62,6 +62,8 @@ done
 leads() { has_state "$1" solo || has_state "$1" protected; }
 goodbyes() { echo $(($(counter primary takeovers_goodbye) + $(counter backup takeovers_goodbye))); }
 before=$(goodbyes) broken=0
+# That heartbeats are lost in a row is not what is looked at.
+for host in primary backup; do set_control $host heartbeat_misses 20; done
 for _ in $(seq 10); do
     # What has ended may be held up for a moment by what the tap lost.
     wait_until 10 all_protected || broken=$((broken + 1))
