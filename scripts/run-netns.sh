@@ -3,7 +3,7 @@
 # NAME (or TESTS="NAME ...") picks tests/netns/NAME.sh; without, all but `memory`, see run-memory.sh. The kernel's log stays in build/results/netns.dmesg,
 # that of `memory` in netns-memory.dmesg.
 # STTCP_FLAVOUR and PLANT are as of module.sh, and name the log too: netns-debug.dmesg, netns-debug-leak.dmesg.
-# SLOW=N multiplies every interval and every patience of the tests, for kernels that are slow.
+# LEAKS=0 looks for no lost memory. SLOW=N multiplies every interval and every patience of the tests, for kernels that are slow.
 # A guest that the emulator kills is followed by another, once.
 # GROUP=suites runs tests/suites/*.sh instead, for run-suites.sh.
 set -euo pipefail
@@ -40,7 +40,7 @@ if grep -qx memory <<<"$names"; then
 fi
 printf '%s\n' "$names" >"$share/names"
 # What tests can be told from outside.
-for name in GROUP ONLY LIMIT SWITCHOVERS TAKEOVERS TAP_LOSS ACK_POLICY BYTES MEASURE SEED INTERVAL ROUNDS FORGED LOADS HOSTILE PAUSE ENDS STRESS TOP MODES COUNTS SETUPS ECHOES MEGABYTES CONNECTIONS ACTIVE RUNS INTERVALS KINDS NETWORKS SLOW STTCP_TEST_LIMIT; do
+for name in GROUP ONLY LIMIT SWITCHOVERS TAKEOVERS TAP_LOSS ACK_POLICY BYTES MEASURE SEED INTERVAL ROUNDS FORGED LOADS HOSTILE PAUSE ENDS STRESS TOP MODES COUNTS SETUPS ECHOES MEGABYTES CONNECTIONS ACTIVE RUNS INTERVALS KINDS NETWORKS SLOW LEAKS STTCP_TEST_LIMIT; do
     [[ -z ${!name-} ]] || printf 'export %s=%q\n' "$name" "${!name}"
 done >"$share/env"
 

@@ -11,8 +11,10 @@ mkdir -p build/results
 # caught PLANT REPORT WHERE: the run fails, and the kernel's log has REPORT, with WHERE in one of the next 20 lines.
 caught() {
     local plant=$1 report=$2 where=$3 log=build/results/netns-debug-$1.dmesg output=build/results/plant-$1.log code=0 found='' missed=1
+    local leaks=0
+    [[ $plant != leak ]] || leaks=1
     rm -f "$log"
-    PLANT=$plant scripts/run-debug.sh smoke >"$output" 2>&1 || code=$?
+    LEAKS=$leaks PLANT=$plant scripts/run-debug.sh smoke >"$output" 2>&1 || code=$?
     [[ ! -e $log ]] || found=$(grep -A 20 "$report" "$log" | grep -m 1 "$where") || true
     # 99: the guest came to its end, and the kernel had complained.
     if [[ $code -eq 99 && -n $found ]]; then
