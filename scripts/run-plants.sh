@@ -31,7 +31,7 @@ echo "# begin plants"
 ktap_begin
 caught uaf 'BUG: KASAN: slab-use-after-free' 'use_after_free.*\[sttcp\]'
 caught inversion 'WARNING: possible circular locking dependency' 'sttcp_plant_left'
-caught leak 'unreferenced object' 'leak.*\[sttcp\]'
+caught leak 'unreferenced object' 'plant4leak.*\[sttcp\]'
 scripts/module.sh >&2
 status=0
 # By its symbols: the engine's plants, faults for the simulation, have a type in the debug information.
