@@ -18,7 +18,7 @@ use kernel::prelude::*;
 #[must_use]
 pub(crate) struct Done {
     took: Duration,
-    continued: u32,
+    continued: u64,
     reset: u64,
     flushed: u64,
     announced: usize,
@@ -78,35 +78,30 @@ impl Node {
                     sum.saturating_add(self.counters.get(counter))
                 })
         };
-        let (mut continued, flushed_before, reset_before) = (0u32, flushed(), reset());
+        let continued = || self.counters.get(Counter::TakeoverContinued);
+        let (continued_before, flushed_before, reset_before) = (continued(), flushed(), reset());
         self.set_speaks(true);
         self.set_peer_state(Peer::Absent);
         // Should the other still live, it hears of the new epoch now and not with the next heartbeat.
         self.beat();
-        let mut at_rest = 0;
+        let mut at_rest = 0_u64;
         self.table.visit(|bucket| {
             let rests = |entry: &mut Entry| {
                 let rests = entry.queue.is_empty() && entry.side.take_over_at_rest(begun, before);
-                at_rest += u32::from(rests);
+                at_rest += u64::from(rests);
                 rests
             };
             if !bucket.all(rests) {
                 bucket.retain(|entry| {
-                    if entry.side.is_migrated() && !entry.side.is_carried() {
-                        return true;
-                    }
                     let flow = *entry.side.flow();
                     let actions = entry
                         .side
                         .take_over(|| self.table.name(&flow), begun, before);
-                    continued += u32::from(entry.side.is_migrated());
                     self.carry_out(entry, actions)
                 });
             }
         });
-        self.counters
-            .add_many(Counter::TakeoverContinued, at_rest.into());
-        let continued = at_rest.saturating_add(continued);
+        self.counters.add_many(Counter::TakeoverContinued, at_rest);
         let mut announced = 0;
         for addr in self.services.addresses() {
             announced += announce(self.net, addr.to_canonical());
@@ -114,7 +109,7 @@ impl Node {
         self.engine.lock().took_over();
         Done {
             took: now().since(begun),
-            continued,
+            continued: continued().saturating_sub(continued_before),
             reset: reset().saturating_sub(reset_before),
             flushed: flushed().saturating_sub(flushed_before),
             announced,

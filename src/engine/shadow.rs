@@ -1040,6 +1040,57 @@ impl Shadow {
         self.is_moved() && why == Gone::Ended
     }
 
+    /// This node speaks for the service from now on.
+    pub fn take_over(&mut self, now: Instant, before: Predecessor) -> Actions {
+        let mut actions = Actions::default();
+        if core::mem::take(&mut self.carried) {
+            // It has spoken before.
+            return actions;
+        }
+        match self.state {
+            // It was at rest, or another CPU was first.
+            State::Opening | State::Established if self.speaking => {}
+            State::Established if before.strict && self.digest.difference().is_some() => {
+                let reset = self.reset(now);
+                return Actions {
+                    send: Some(reset),
+                    count: Some(Counter::TakeoverDiverged),
+                    ..self.doom(now)
+                };
+            }
+            State::Opening | State::Established => {
+                self.speak();
+                let patience = REPEAT.saturating_add(before.silence);
+                self.doubt = self.is_doubtful(before).then(|| Doubt {
+                    from: self.rcv_nxt,
+                    since: now,
+                    settled: false,
+                    heard: false,
+                    begun: now,
+                    primary_lives: before.silence.is_zero(),
+                    patience,
+                    next: now.after(SETTLE),
+                });
+                actions.count = Some(Counter::TakeoverContinued);
+                // What is held goes out now, and acknowledges as well.
+                if self.state == State::Established
+                    && !self.holds()
+                    && self.is_waited_for(now, before)
+                {
+                    actions.send = Some(self.server_segment(Flags::ACK, now));
+                }
+            }
+            // The client has ended the connection with the primary: nothing to continue.
+            State::Ending => {}
+            // The primary went on without us: the client must not wait for an answer that never comes.
+            State::Doomed => {
+                actions.send = Some(self.reset(now));
+                actions.count = Some(Counter::TakeoverReset);
+            }
+        }
+        actions
+    }
+
     /// The same where nothing is to be sent for that and nothing to be looked after, as with most connections; else it does nothing. Whether it was so. What goes out
     /// later is for whoever holds it to look for.
     pub fn take_over_at_rest(&mut self, now: Instant, before: Predecessor) -> bool {
@@ -1080,55 +1131,6 @@ impl Shadow {
             false => RECENT.saturating_add(before.silence),
         };
         self.client_data_at.is_some_and(|at| now.since(at) <= most)
-    }
-
-    /// This node speaks for the service from now on.
-    pub fn take_over(&mut self, now: Instant, before: Predecessor) -> Actions {
-        let mut actions = Actions::default();
-        if core::mem::take(&mut self.carried) {
-            // It has spoken before.
-            return actions;
-        }
-        match self.state {
-            State::Established if before.strict && self.digest.difference().is_some() => {
-                let reset = self.reset(now);
-                return Actions {
-                    send: Some(reset),
-                    count: Some(Counter::TakeoverDiverged),
-                    ..self.doom(now)
-                };
-            }
-            State::Opening | State::Established => {
-                self.speak();
-                let patience = REPEAT.saturating_add(before.silence);
-                self.doubt = self.is_doubtful(before).then(|| Doubt {
-                    from: self.rcv_nxt,
-                    since: now,
-                    settled: false,
-                    heard: false,
-                    begun: now,
-                    primary_lives: before.silence.is_zero(),
-                    patience,
-                    next: now.after(SETTLE),
-                });
-                actions.count = Some(Counter::TakeoverContinued);
-                // What is held goes out now, and acknowledges as well.
-                if self.state == State::Established
-                    && !self.holds()
-                    && self.is_waited_for(now, before)
-                {
-                    actions.send = Some(self.server_segment(Flags::ACK, now));
-                }
-            }
-            // The client has ended the connection with the primary: nothing to continue.
-            State::Ending => {}
-            // The primary went on without us: the client must not wait for an answer that never comes.
-            State::Doomed => {
-                actions.send = Some(self.reset(now));
-                actions.count = Some(Counter::TakeoverReset);
-            }
-        }
-        actions
     }
 
     /// Since the takeover the other host has fallen silent, or become the backup: it acknowledges nothing more.

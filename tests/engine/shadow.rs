@@ -547,6 +547,19 @@ fn takeover_acknowledges_recent_client_data() {
 }
 
 #[test]
+fn taken_over_once_it_is_not_taken_over_again() {
+    let mut shadow = established();
+    shadow.on_client(&seg(c(0), p(0)).data(100), ms(1));
+    shadow.on_delivered(c(100), ms(1));
+    assert!(shadow.take_over(ms(2), silent(1_000)).send.is_some());
+    let before = format!("{shadow:?}");
+    let again = shadow.take_over(ms(3), silent(1_000));
+    assert_eq!(again, Actions::default());
+    assert!(!shadow.take_over_at_rest(ms(9_000), Predecessor::default()));
+    assert_eq!(format!("{shadow:?}"), before);
+}
+
+#[test]
 fn takeover_of_a_connection_at_rest_does_nothing_else() {
     let default = Predecessor::default();
     let strict = Predecessor {
